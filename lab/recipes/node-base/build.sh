@@ -1,7 +1,7 @@
 #!/bin/sh
-# Build the storage node's system into the folder $1: rootfs/, vmlinuz, initrd.
-# Debian trixie with OpenZFS built by DKMS for its own kernel, all in a chroot; run as root, in this folder,
-# whose content keys the cache. Takes about 15 CPU minutes, most of them for the module, and 3 GB of disk.
+# Build the storage node's system into the folder $1/rootfs: Debian trixie with OpenZFS built by DKMS for its own
+# kernel, all in a chroot. Run as root, in this folder, whose content keys the cache. Takes about 15 CPU minutes, most of
+# them for the module, and 3 GB of disk. What changes often (settings, Python packages) is in ../node.
 set -eu
 out=$1
 root=$out/rootfs
@@ -35,28 +35,13 @@ fi
 ls "$root/lib/modules/$kernel/updates/dkms/"zfs.ko*
 chroot "$root" dpkg-query -W zfsutils-linux zfs-dkms python3 "linux-image-$kernel" > "$out/versions.txt"
 
-echo "settings"
 # The compiler has done its work; removing its packages would take the module with them, so the module steps aside.
 mv "$root/lib/modules/$kernel/updates" "$out/updates"
 chroot "$root" apt-get purge -q -y --auto-remove zfs-dkms dkms linux-headers-cloud-amd64
 rm -rf "$root/lib/modules/$kernel/updates"
 mv "$out/updates" "$root/lib/modules/$kernel/updates"
 chroot "$root" depmod "$kernel"
-chroot "$root" apt-get install -q -y --no-install-recommends lz4
-install -m 755 node-init "$root/node-init"
-# Only what a virtio guest needs, so that an emulated boot reads little.
-printf 'virtio_pci\nvirtio_blk\nvirtio_net\next4\n' > "$root/etc/initramfs-tools/modules"
-sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=lz4/; /^COMPRESSLEVEL/d' \
-    "$root/etc/initramfs-tools/initramfs.conf"
-rm -f "$root/boot/initrd.img-$kernel"
-chroot "$root" update-initramfs -c -k "$kernel"
-mkdir -p "$root/root/.ssh" "$root/run/sshd"
-chmod 700 "$root/root/.ssh"
-printf 'UseDNS no\nPermitRootLogin prohibit-password\nUsePAM no\nMaxSessions 100\nMaxStartups 100\n' \
-    > "$root/etc/ssh/sshd_config.d/lab.conf"
 chroot "$root" apt-get clean
 rm -rf "$root/var/lib/apt/lists"/* "$root/usr/share/doc" "$root/usr/share/locale" "$root/usr/sbin/policy-rc.d"
-cp "$root/boot/vmlinuz-$kernel" "$out/vmlinuz"
-cp "$root/boot/initrd.img-$kernel" "$out/initrd"
 cleanup
 trap - EXIT

@@ -1,0 +1,1 @@
+"""dsg: GitOps for research data."""

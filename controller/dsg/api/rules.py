@@ -1,0 +1,130 @@
+"""Rules that hold in Kubernetes and in Python alike: a CEL expression, its Python twin, and one message for both.
+
+A `Rule` in a field's `Annotated` metadata checks that field's value; rules in a model's `rules` check the whole object.
+The CRD generator finds them as `x-kubernetes-validations`; pydantic runs `check`. tests/api/test_invalid_specs.py holds
+both sides to the same table of bad specs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+VALIDATIONS = "x-kubernetes-validations"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One law about a value.
+
+    `cel` is a Common Expression Language rule on `self` (Kubernetes: CustomResourceDefinition validation rules);
+    `check` returns whether a value that has its type keeps the law; `message` says what is wrong and what would be right.
+    """
+
+    cel: str
+    message: str
+    check: Callable[[Any], bool]
+
+    def as_validation(self) -> dict[str, str]:
+        """Return the rule as an item of `x-kubernetes-validations`."""
+        return {"rule": self.cel, "message": self.message}
+
+    def enforce(self, value: Any) -> Any:
+        """Return the value, or raise pydantic's error with the rule's message."""
+        if not self.check(value):
+            # Braces would be read as placeholders of the error's context.
+            raise PydanticCustomError("rule", "{message}", {"message": self.message})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.enforce, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        result = handler(schema)
+        result.setdefault(VALIDATIONS, []).append(self.as_validation())
+        return result
+
+
+def cel_string(text: str) -> str:
+    """Return text as a CEL string literal."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def matching(pattern: str, message: str) -> Rule:
+    """Return the rule that a string matches a pattern as a whole. The pattern keeps to what RE2 and Python share."""
+    compiled = re.compile(pattern, re.ASCII)
+    return Rule(
+        cel=f"self.matches({cel_string(f'^(?:{pattern})$')})",
+        message=message,
+        check=lambda value: compiled.fullmatch(value) is not None,
+    )
+
+
+NodeName = Annotated[
+    str,
+    Field(min_length=1, max_length=63),
+    matching(
+        "[a-z0-9]([-a-z0-9]*[a-z0-9])?",
+        "a node is named by lower-case letters, digits and '-', as in its --node option (RFC 1123 label)",
+    ),
+]
+"""A storage node's name (RFC 1123 label: it becomes part of a finalizer and of a Lease's name)."""
+
+PoolName = Annotated[
+    str,
+    Field(min_length=1, max_length=100),
+    matching(
+        "[A-Za-z][A-Za-z0-9_.:-]*",
+        "a pool's name begins with a letter and holds letters, digits and _ . : - only (zpool-create(8))",
+    ),
+    Rule(
+        "!(self in ['mirror', 'raidz', 'draid', 'spare', 'log'])",
+        "mirror, raidz, draid, spare and log are no pool names (zpool-create(8))",
+        lambda v: v not in {"mirror", "raidz", "draid", "spare", "log"},
+    ),
+]
+"""The name of an imported ZFS pool."""
+
+_COMPONENT = "[A-Za-z0-9_][A-Za-z0-9_.:-]*"
+
+DatasetName = Annotated[
+    str,
+    Field(min_length=3, max_length=180),
+    matching(
+        f"[A-Za-z][A-Za-z0-9_.:-]*(/{_COMPONENT})+",
+        "a dataset is written pool/name or pool/path/name, of letters, digits and _ . : -, without snapshot or trailing '/'",
+    ),
+]
+"""A dataset's full name. 180 leaves room for generations and versions below it (ZFS allows 255)."""
+
+AbsolutePath = Annotated[
+    str,
+    Field(min_length=2, max_length=1024),
+    matching(
+        "(/[^/\\x00-\\x1f\\x7f]+)+",
+        "a path is absolute, without '//', trailing '/', or control characters",
+    ),
+    Rule(
+        "!self.split('/').exists(c, c == '.' || c == '..')",
+        "a path holds no '.' or '..'",
+        lambda v: not {".", ".."} & set(v.split("/")),
+    ),
+]
+"""An absolute path on a storage node."""
+
+
+def below(path: str, root: str) -> bool:
+    """Return whether a path or dataset lies strictly below a root, by whole components."""
+    return path.startswith(root.rstrip("/") + "/")
+
+
+def overlap(one: str, other: str) -> bool:
+    """Return whether two paths or datasets are the same or one lies below the other."""
+    return one == other or below(one, other) or below(other, one)

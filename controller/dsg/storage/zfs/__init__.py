@@ -1,0 +1,1 @@
+"""OpenZFS: one interface, the command line behind it, and a model of it in memory."""

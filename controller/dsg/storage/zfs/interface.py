@@ -1,0 +1,247 @@
+"""What this project needs of OpenZFS, as one typed interface.
+
+Two implementations keep the same contract (tests/contract): `command_line.CommandLineZfs` runs zfs(8) and zpool(8),
+`dsg.storage.zfs.model.ModelZfs` keeps pools in memory. All calls are synchronous and may block up to their timeout; callers on an event
+loop use a worker thread. Every change is durable when its call returns, as OpenZFS waits for the transaction group.
+Sizes are bytes. Errors are those of `dsg.storage.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Source(StrEnum):
+    """Where a property's value comes from (zfsprops(7))."""
+
+    LOCAL = "local"
+    DEFAULT = "default"
+    INHERITED = "inherited"
+    TEMPORARY = "temporary"
+    RECEIVED = "received"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property's value as `zfs get -p` prints it, and where it comes from."""
+
+    value: str
+    source: Source
+    inherited_from: str = ""
+
+
+class DatasetKind(StrEnum):
+    """What a name in a pool stands for."""
+
+    FILESYSTEM = "filesystem"
+    VOLUME = "volume"
+    SNAPSHOT = "snapshot"
+    BOOKMARK = "bookmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset or snapshot as it was read: its name, kind, and the properties asked for."""
+
+    name: str
+    kind: DatasetKind
+    properties: Mapping[str, Property]
+
+    def value(self, name: str) -> str | None:
+        """Return the value of a property from whatever source; None where it was not read or is `-`."""
+        found = self.properties.get(name)
+        return None if found is None or found.value == "-" else found.value
+
+    def local(self, name: str) -> str | None:
+        """Return a property's value only where it was set on this dataset itself; user properties are inherited."""
+        found = self.properties.get(name)
+        return found.value if found is not None and found.source is Source.LOCAL else None
+
+    def number(self, name: str) -> int:
+        """Return a numeric property in bytes or counts; 0 where it has no value (`-` or `none`)."""
+        text = self.value(name)
+        return int(text) if text is not None and text.lstrip("-").isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The last or running scrub or resilver of a pool; times are Unix seconds, 0 when unknown."""
+
+    function: str = "none"
+    """`none`, `scrub` or `resilver`."""
+    state: str = "none"
+    """`none`, `scanning`, `finished` or `canceled`."""
+    started: int = 0
+    ended: int = 0
+    errors: int = 0
+    percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool as zpool(8) reports it."""
+
+    name: str
+    guid: str
+    health: str
+    """ONLINE, DEGRADED, FAULTED, OFFLINE, UNAVAIL, REMOVED or SUSPENDED."""
+    size: int
+    allocated: int
+    free: int
+    fragmentation_percent: int
+    capacity_percent: int
+    readonly: bool = False
+    read_errors: int = 0
+    write_errors: int = 0
+    checksum_errors: int = 0
+    """Sums over the pool's leaf devices."""
+    data_errors: int = 0
+    """Known files or objects with permanent errors."""
+    scan: Scan = field(default_factory=Scan)
+    status: str = ""
+    """What zpool status says is wrong; empty when nothing is."""
+    action: str = ""
+    """What zpool status advises; empty when nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """The version of the userland tools, as (major, minor, patch)."""
+
+    major: int
+    minor: int
+    patch: int
+
+    @property
+    def json_output(self) -> bool:
+        """Whether `-j` is offered: zfs list, get and zpool list, get, status since 2.3.0."""
+        return (self.major, self.minor) >= (2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A user hold on a snapshot (zfs-hold(8))."""
+
+    snapshot: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZfsEvent:
+    """Something happened in a pool; a hint to look, never the only trigger (zpool-events(8))."""
+
+    name: str
+    """The event's class, such as `sysevent.fs.zfs.history_event` or `sysevent.fs.zfs.pool_export`."""
+    pool: str
+    dataset: str = ""
+    """The dataset of a history event; empty where the event is about the pool."""
+
+
+class EventStream(Protocol):
+    """Events as they come. One thread iterates; any thread may close."""
+
+    def __iter__(self) -> Iterator[ZfsEvent]:
+        """Yield events, blocking between them; ends after `close`. Raises CommandFailed when the source dies by itself."""
+
+    def close(self) -> None:
+        """End the stream and free what it holds; a second call does nothing."""
+
+
+ProgramValue = None | bool | int | str | list["ProgramValue"] | dict[str, "ProgramValue"]
+"""What a channel program can return: Lua's nil, booleans, 64-bit integers, strings and tables."""
+
+
+class Zfs(Protocol):
+    """OpenZFS on one node."""
+
+    def version(self) -> Version:
+        """Return the version of the tools. Raises ZfsUnavailable."""
+
+    def pools(self) -> Mapping[str, Pool]:
+        """Return every imported pool by name. Costs a constant number of processes."""
+
+    def read(
+        self,
+        roots: Sequence[str],
+        properties: Sequence[str],
+        *,
+        kinds: Sequence[DatasetKind] = (DatasetKind.FILESYSTEM,),
+        depth: int | None = None,
+    ) -> Mapping[str, Dataset]:
+        """Return the datasets of the given kinds at and below `roots`, with the named properties, by name.
+
+        `depth` counts levels below each root, 0 for the roots alone, None for all. Roots that do not exist are left out:
+        absence is an answer here. User properties that a dataset does not have are left out of `properties`; native ones
+        that do not apply have the value `-`. One process, however many roots.
+        """
+
+    def create(self, name: str, properties: Mapping[str, str]) -> None:
+        """Create a filesystem with local properties, in one transaction group; it is not mounted.
+
+        An encrypted one names a key file on the node by `keylocation=file://…`; the key itself never passes through here.
+        Raises AlreadyExists, NotFound (the parent), InvalidValue, OutOfSpace, KeyUnavailable.
+        """
+
+    def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
+        """Set local properties of a dataset or user properties of a snapshot, all with one command."""
+
+    def inherit(self, name: str, properties: Sequence[str]) -> None:
+        """Clear local values, so that the dataset inherits them or has the default."""
+
+    def destroy(self, name: str) -> None:
+        """Destroy one filesystem or one snapshot, never recursively.
+
+        Raises NotFound, HasDependents (children, snapshots, clones), Held, Busy (mounted and in use). A mounted but idle
+        filesystem with mountpoint=legacy is not unmounted by this call: it raises Busy.
+        """
+
+    def destroy_snapshots(self, dataset: str, names: Sequence[str]) -> None:
+        """Destroy snapshots of one dataset (names after the `@`) with one process; all or none where one is not free.
+
+        Names that do not exist are passed over. Raises NotFound (the dataset), HasDependents (clones), Held.
+        """
+
+    def snapshot(self, names: Sequence[str], properties: Mapping[str, str] | None = None) -> None:
+        """Take snapshots (`dataset@name`) of one pool atomically, with user properties. Raises AlreadyExists, NotFound."""
+
+    def clone(self, snapshot: str, name: str, properties: Mapping[str, str]) -> None:
+        """Create a filesystem from a snapshot; it is not mounted. Raises NotFound, AlreadyExists."""
+
+    def promote(self, name: str) -> None:
+        """Make a clone the owner of its origin and all older snapshots (zfs-promote(8)).
+
+        Raises AlreadyExists on a snapshot-name collision, InvalidValue when it is no clone.
+        """
+
+    def hold(self, snapshots: Sequence[str], tag: str) -> None:
+        """Put a user hold on snapshots. Raises NotFound, AlreadyExists (the tag)."""
+
+    def release(self, snapshots: Sequence[str], tag: str) -> None:
+        """Take a user hold away. Raises NotFound (the snapshot or the tag)."""
+
+    def holds(self, snapshots: Sequence[str]) -> Sequence[Hold]:
+        """Return the user holds of the given snapshots. Raises NotFound."""
+
+    def program(self, pool: str, source: str, arguments: Sequence[str], *, sync: bool = True) -> ProgramValue:
+        """Run a channel program (zfs-program(8)): all its changes land in one transaction group.
+
+        `source` is Lua; the arguments are `...`.argv in it, as zfs-program(8) passes them. `sync=False` runs it read-only
+        (`-n`). Returns what the program returns. Nothing is rolled back when a program stops half-way.
+        Raises ProgramFailed with the program's error, PoolNotFound.
+        """
+
+    def load_key(self, name: str) -> None:
+        """Load the key of an encryption root from its keylocation; nothing happens when it is loaded already.
+
+        Raises NotFound, KeyUnavailable (the file is missing or holds another key).
+        """
+
+    def unload_key(self, name: str) -> None:
+        """Unload a key. Raises NotFound, Busy while a dataset below is mounted, KeyUnavailable when none is loaded."""
+
+    def events(self) -> EventStream:
+        """Begin to follow what happens in the pools (zpool-events(8), `-f`), from now on. Raises ZfsUnavailable."""
