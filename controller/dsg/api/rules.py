@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -18,6 +18,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 VALIDATIONS = "x-kubernetes-validations"
+REFUSED = "x-dsg-refused"
+"""In a union's schema: refused types and the advice for each."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,31 @@ def matching(pattern: str, message: str) -> Rule:
     )
 
 
+@dataclass(frozen=True)
+class Refused:
+    """Types of a discriminated union that are recognised and refused, each with advice.
+
+    Stands in the union's `Annotated` metadata. The CRD generator finds them under `REFUSED`.
+    """
+
+    advice: Mapping[str, str]
+    discriminator: str = "type"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def refuse(value: Any) -> Any:
+            kind = value.get(self.discriminator) if isinstance(value, dict) else None
+            if isinstance(kind, str) and kind in self.advice:
+                raise PydanticCustomError("rule", "{message}", {"message": self.advice[kind]})
+            return value
+
+        return core_schema.no_info_before_validator_function(refuse, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        result = handler(schema)
+        result[REFUSED] = dict(self.advice)
+        return result
+
+
 NodeName = Annotated[
     str,
     Field(min_length=1, max_length=63),
@@ -76,6 +103,34 @@ NodeName = Annotated[
     ),
 ]
 """A storage node's name (RFC 1123 label: it becomes part of a finalizer and of a Lease's name)."""
+
+Version = Annotated[
+    str,
+    Field(min_length=2, max_length=12),
+    matching("s[1-9][0-9]*", "a version is written s1, s2, s3 and so on"),
+]
+"""A committed version's name."""
+
+Duration = Annotated[
+    str,
+    Field(min_length=2, max_length=8),
+    matching("[1-9][0-9]*(s|m|h|d)", "a duration is a whole number with s, m, h or d, such as 30m"),
+]
+"""A length of time."""
+
+PersonName = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    matching("[^\\x00-\\x1f\\x7f]+", "a user or group name holds no control characters"),
+]
+"""A user's or group's name as Kubernetes authenticates it."""
+
+Digest = Annotated[
+    str,
+    Field(min_length=64, max_length=64),
+    matching("[0-9a-f]{64}", "a digest or fingerprint is 64 lower-case hexadecimal digits"),
+]
+"""A BLAKE3 digest or a SHA-256 fingerprint."""
 
 PoolName = Annotated[
     str,
@@ -118,6 +173,17 @@ AbsolutePath = Annotated[
     ),
 ]
 """An absolute path on a storage node."""
+
+
+MountPath = Annotated[
+    AbsolutePath,
+    Rule(
+        "!self.matches('/[.][^/]*$')",
+        "the last component of a mountpoint can't begin with '.': such names beside it are the operator's own",
+        lambda v: not v.rpartition("/")[2].startswith("."),
+    ),
+]
+"""The path at which researchers on the node find a repository."""
 
 
 def below(path: str, root: str) -> bool:

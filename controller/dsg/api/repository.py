@@ -1,0 +1,347 @@
+"""Repository: a shared, versioned tree of data files, declared with every storage parameter stated."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from dsg.api.base import Conditions, Model, ObjectMeta, StatusModel
+from dsg.api.names import API_VERSION
+from dsg.api.properties import ZfsProperties
+from dsg.api.rules import (
+    AbsolutePath,
+    DatasetName,
+    Digest,
+    MountPath,
+    NodeName,
+    PersonName,
+    PoolName,
+    Refused,
+    Rule,
+    Version,
+    below,
+    matching,
+)
+
+_MOVE = "data does not move by editing a spec; declare a new Repository there and copy the data"
+
+_SET = {"x-kubernetes-list-type": "set"}
+_ATOMIC = {"x-kubernetes-list-type": "atomic"}
+
+
+class Encryption(Model):
+    """Native ZFS encryption, decided when the dataset is created. The key is a file on the node and never in Kubernetes."""
+
+    algorithm: Literal["aes-256-gcm", "aes-256-ccm"]
+    """Cipher and mode (zfsprops(7), encryption)."""
+    key_file: AbsolutePath
+    """File on the node with the raw 32-byte key, for instance put there by a Secret volume or a KMS agent."""
+
+
+class ZfsStorage(Model):
+    """A repository on OpenZFS: a parent dataset with policy, and one dataset below it for each generation."""
+
+    type: Literal["zfs"]
+    """Kind of storage: zfs, or xfs for any POSIX file system."""
+    node: NodeName
+    """Storage node that holds the data; the operator started with this --node reconciles it."""
+    pool: PoolName
+    """Imported ZFS pool on that node; a StoragePool must declare it."""
+    dataset: DatasetName
+    """Parent dataset of the repository, such as tank/dsg/justice. It holds no files; generations g1, g2, … lie below it."""
+    mountpoint: MountPath
+    """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link that the operator keeps."""
+    properties: ZfsProperties
+    """ZFS policy of the dataset, kept by the operator."""
+    encryption: Encryption | None = None
+    """Encryption at rest. Left out, the dataset is encrypted only if the one above it is."""
+    adopt: bool = False
+    """Whether a dataset that exists already may be taken over. It must also carry this repository's identity:
+    `zfs set org.hrdag.dsg:repository=NAMESPACE/NAME DATASET`.
+    """
+
+    rules = (
+        Rule(
+            "self.dataset.startsWith(self.pool + '/')",
+            "dataset must lie in pool: write it as POOL/path",
+            lambda v: below(v.dataset, v.pool),
+        ),
+    )
+    immutable: ClassVar[dict[str, str]] = {
+        "type": _MOVE,
+        "node": _MOVE,
+        "pool": _MOVE,
+        "dataset": _MOVE,
+        "mountpoint": "researchers and mounts rely on it; declare a new Repository",
+        "encryption": "ZFS decides encryption when a dataset is created",
+    }
+
+
+class XfsStorage(Model):
+    """A repository on any POSIX file system, such as XFS: a directory with one directory below it for each generation."""
+
+    type: Literal["xfs"]
+    """Kind of storage: zfs, or xfs for any POSIX file system."""
+    node: NodeName
+    """Storage node that holds the data; the operator started with this --node reconciles it."""
+    directory: AbsolutePath
+    """Directory of the repository on the node, such as /data/dsg/justice. Generations g1, g2, … lie below it."""
+    mountpoint: MountPath
+    """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link that the operator keeps."""
+    adopt: bool = False
+    """Whether a directory that exists already may be taken over. It must also carry this repository's identity."""
+
+    rules = (
+        Rule(
+            "self.directory != self.mountpoint && !self.directory.startsWith(self.mountpoint + '/') && "
+            "!self.mountpoint.startsWith(self.directory + '/')",
+            "directory and mountpoint can't be the same or lie in one another",
+            lambda v: (
+                v.directory != v.mountpoint
+                and not below(v.directory, v.mountpoint)
+                and not below(v.mountpoint, v.directory)
+            ),
+        ),
+    )
+    immutable: ClassVar[dict[str, str]] = {
+        "type": _MOVE,
+        "node": _MOVE,
+        "directory": _MOVE,
+        "mountpoint": "researchers and mounts rely on it; declare a new Repository",
+    }
+
+
+REFUSED_TYPES = {
+    "rclone": "type rclone is not offered: object stores have no atomic commit. Keep the repository on zfs or xfs and "
+    "copy versions out with rclone",
+    "ipfs": "type ipfs is not offered: published content can't be taken back. Keep the repository on zfs or xfs and "
+    "publish chosen versions with ipfs",
+}
+
+Storage = Annotated[ZfsStorage | XfsStorage, Field(discriminator="type"), Refused(REFUSED_TYPES)]
+
+
+class Owner(Model):
+    """Who owns the root of the tree on the node."""
+
+    uid: Annotated[int, Field(ge=0, le=4294967294)]
+    """Numeric user id."""
+    gid: Annotated[int, Field(ge=0, le=4294967294)]
+    """Numeric group id."""
+    mode: Annotated[
+        str,
+        Field(min_length=3, max_length=4),
+        matching("[0-7]?[0-7]{3}", 'mode is three or four octal digits in quotes, such as "2770"'),
+    ]
+    """Permission bits in octal, quoted, such as "2770"."""
+
+
+_COMPONENT_RULE = Rule(
+    "!self.contains('/') && self != '.' && self != '..'",
+    "a name is one path component, without '/'",
+    lambda v: "/" not in v and v not in {".", ".."},
+)
+
+FileName = Annotated[str, Field(min_length=1, max_length=255), _COMPONENT_RULE]
+
+RelativePath = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    Rule(
+        "!self.startsWith('/') && !self.endsWith('/') && !self.split('/').exists(c, c == '' || c == '.' || c == '..')",
+        "a path is relative to the repository's root, without '.', '..', '//' or trailing '/'",
+        lambda v: not {"", ".", ".."} & set(v.split("/")),
+    ),
+]
+
+
+class Ignore(Model):
+    """What a sync leaves alone, beside hidden files."""
+
+    names: Annotated[list[FileName], Field(max_length=100, json_schema_extra=_SET)] = Field(default_factory=list)
+    """File names, exactly, such as .DS_Store."""
+    suffixes: Annotated[
+        list[
+            Annotated[
+                str,
+                Field(min_length=2, max_length=32),
+                matching("[.][^./]+", "a suffix is a dot and what follows it, such as .tmp"),
+            ]
+        ],
+        Field(max_length=100, json_schema_extra=_SET),
+    ] = Field(default_factory=list)
+    """Last suffixes with their dot, such as .tmp."""
+    paths: Annotated[list[RelativePath], Field(max_length=100, json_schema_extra=_SET)] = Field(default_factory=list)
+    """Paths from the repository's root, with everything below them."""
+
+
+class Subjects(Model):
+    """People by the names Kubernetes authenticates them under."""
+
+    users: Annotated[list[PersonName], Field(max_length=200, json_schema_extra=_SET)] = Field(default_factory=list)
+    """User names."""
+    groups: Annotated[list[PersonName], Field(max_length=50, json_schema_extra=_SET)] = Field(default_factory=list)
+    """Group names."""
+
+
+class Access(Model):
+    """Who may work with the repository. Writers may also read, admins may do both. Who is not named has no access."""
+
+    readers: Subjects | None = None
+    """May clone and fetch."""
+    writers: Subjects | None = None
+    """May open sync transactions."""
+    admins: Subjects | None = None
+    """May restore old versions."""
+
+
+class Retention(Model):
+    """Which versions are kept; a version is kept when any rule names it. The head always is."""
+
+    keep_last: Annotated[int, Field(ge=1, le=100000)]
+    """Number of newest versions."""
+    hourly: Annotated[int, Field(ge=0, le=10000)] = 0
+    """Number of hours for which the hour's last version is kept."""
+    daily: Annotated[int, Field(ge=0, le=10000)] = 0
+    """Number of days for which the day's last version is kept."""
+    weekly: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Number of weeks for which the week's last version is kept."""
+    monthly: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Number of months for which the month's last version is kept."""
+    yearly: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Number of years for which the year's last version is kept."""
+    named: Annotated[list[Version], Field(max_length=200, json_schema_extra=_SET)] = Field(default_factory=list)
+    """Versions kept for ever."""
+    legal_hold: bool = False
+    """While true, no version is pruned, whatever the other rules say."""
+
+
+class RepositorySpec(Model):
+    """What the team declares."""
+
+    storage: Storage
+    """Where the data lies. Every parameter is stated; nothing is detected or defaulted."""
+    owner: Owner
+    """Owner and permission of the tree's root."""
+    data_dirs: Annotated[
+        list[FileName],
+        Field(min_length=1, max_length=100, json_schema_extra=_SET),
+        Rule(
+            "!('*' in self) || size(self) == 1",
+            "dataDirs is either '*' alone (everything not hidden) or directory names",
+            lambda v: "*" not in v or len(v) == 1,
+        ),
+    ]
+    """Names of the directories that are synced, at whatever depth; '*' alone for everything that is not hidden."""
+    ignore: Ignore | None = None
+    """What a sync leaves alone."""
+    name_rules: Literal["portable", "posix"] = "portable"
+    """File names that a sync admits: portable (valid on Linux, macOS and Windows), or posix (anything a Linux file can have)."""
+    access: Access | None = None
+    """Who may work with the repository; left out, nobody but through Kubernetes' own access control."""
+    retention: Retention | None = None
+    """Which versions are kept; left out, all of them."""
+    deletion_policy: Literal["Retain", "Delete"] = "Retain"
+    """What happens to the data when this object is deleted. Delete also needs the annotation dsg.hrdag.org/confirm-delete
+    with the repository's name.
+    """
+    drift_policy: Literal["Correct", "Report"] = "Correct"
+    """What happens to hand-made changes of policy on the node: set back, or only reported in the Drifted condition."""
+    suspend: bool = False
+    """While true the operator looks and reports but changes nothing on the node."""
+
+
+class StorageStatus(StatusModel):
+    """What is there."""
+
+    location: str = ""
+    """Dataset or directory that holds the repository."""
+    generation: str = ""
+    """Generation that carries the head."""
+    mounted_at: str = ""
+    """Where that generation is mounted; the mountpoint is a link to it."""
+    used: str = ""
+    """Space taken by all versions and open transactions, to three digits."""
+    available: str = ""
+    """Space left within quota and pool, to three digits."""
+    used_percent: int | None = None
+    """Part of the quota that is used; absent without a quota."""
+
+
+class HeadStatus(StatusModel):
+    """The current version."""
+
+    version: Version
+    """Name of the version."""
+    digest: Digest
+    """Digest of its manifest."""
+    author: str
+    """Who committed it."""
+    time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When it was committed (RFC 3339)."""
+
+
+class DriftStatus(StatusModel):
+    """One difference between what was declared and what was found."""
+
+    subject: str
+    """Dataset or path."""
+    field: str
+    """Property or attribute."""
+    wanted: str
+    """Value that the spec asks for."""
+    found: str
+    """Value found on the node."""
+
+
+class LastDrift(DriftStatus):
+    """The last difference that was seen."""
+
+    time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """When it was seen (RFC 3339)."""
+    corrected: bool
+    """Whether it was set back."""
+
+
+class RepositoryStatus(StatusModel):
+    """What the node's operator found."""
+
+    observed_generation: int = -1
+    """metadata.generation that this status describes; -1 until an operator has looked."""
+    conditions: Conditions = Field(default_factory=list)
+    """Observations; docs/reference/conditions.md says what each reason means and what to do."""
+    storage: StorageStatus | None = None
+    """What is there."""
+    head: HeadStatus | None = None
+    """The current version; absent before the first sync."""
+    open_transactions: Annotated[int, Field(ge=0)] = 0
+    """Transactions that are open now."""
+    drift: Annotated[list[DriftStatus], Field(max_length=50, json_schema_extra=_ATOMIC)] = Field(default_factory=list)
+    """Differences that stand now, because they are only reported."""
+    last_drift: LastDrift | None = None
+    """The last difference that was seen."""
+    plan: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=50, json_schema_extra=_ATOMIC)] = (
+        Field(default_factory=list)
+    )
+    """Steps that the operator would take and does not, because the repository is suspended."""
+    last_handled_reconcile_at: str = ""
+    """Last value of the annotation dsg.hrdag.org/requestedAt that was acted on."""
+
+
+class Repository(Model):
+    """A shared, versioned tree of research data: where it is stored, who owns it, how long its versions are kept."""
+
+    api_version: Annotated[str, Field(pattern=f"^{API_VERSION}$")]
+    kind: Literal["Repository"]
+    metadata: ObjectMeta
+    spec: RepositorySpec
+    status: RepositoryStatus | None = None
+
+    rules = (
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "a repository's name has at most 63 characters",
+            lambda v: len(v.metadata.name) <= 63,  # noqa: PLR2004  (stated in the message)
+        ),
+    )
