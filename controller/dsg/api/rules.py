@@ -178,9 +178,9 @@ AbsolutePath = Annotated[
 MountPath = Annotated[
     AbsolutePath,
     Rule(
-        "!self.matches('/[.][^/]*$')",
-        "the last component of a mountpoint can't begin with '.': such names beside it are the operator's own",
-        lambda v: not v.rpartition("/")[2].startswith("."),
+        "!self.contains('/.')",
+        "no component of a mountpoint begins with '.': such names beside it are the operator's own",
+        lambda v: "/." not in v,
     ),
 ]
 """The path at which researchers on the node find a repository."""
