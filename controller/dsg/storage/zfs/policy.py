@@ -1,0 +1,124 @@
+"""Policy of a ZFS repository, three ways: what the spec wants, what was last applied, what is there.
+
+What differs from the spec although it was applied was changed by hand: drift. What differs because the spec moved on is
+a change. The record of what was applied lies beside the data (`org.hrdag.dsg:applied`), so it survives the cluster.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dsg.api.properties import Place, readable, wanted
+from dsg.api.repository import ZfsStorage
+from dsg.storage.repository_type import Finding, Target
+from dsg.storage.zfs import layout
+from dsg.storage.zfs.interface import Dataset
+
+OWNER = "owner"
+
+NOT_INHERITED = frozenset({"quota", "refquota", "reservation", "refreservation", "canmount"})
+"""Properties that ZFS does not inherit: only their value counts, not where it comes from."""
+
+Values = Mapping[str, str | None]
+"""Property values as `zfs get -p` prints them; None for one that must not be set locally."""
+
+
+def parent_values(storage: ZfsStorage) -> dict[str, str | None]:
+    """Return what the parent dataset's own properties should be."""
+    fixed: dict[str, str | None] = {"mountpoint": "legacy", "canmount": "off"}
+    if storage.encryption is not None:
+        fixed["keylocation"] = f"file://{storage.encryption.key_file}"
+    return fixed | wanted(storage.properties, Place.PARENT)
+
+
+def generation_values(storage: ZfsStorage) -> dict[str, str | None]:
+    """Return what every generation's own properties should be."""
+    return wanted(storage.properties, Place.GENERATION)
+
+
+def owner_text(uid: int, gid: int, mode: int) -> str:
+    """Return owner and mode as one value, for comparison and for people: `2000:2000 2770`."""
+    return f"{uid}:{gid} {mode:04o}"
+
+
+def wanted_owner(target: Target) -> str:
+    """Return the owner and mode that the spec asks for."""
+    owner = target.spec.owner
+    return owner_text(owner.uid, owner.gid, int(owner.mode, 8))
+
+
+def record(target: Target, storage: ZfsStorage) -> str:
+    """Return the record of the whole policy, as it is written when all of it has been applied (canonical JSON)."""
+    content = {f"parent.{name}": value for name, value in parent_values(storage).items()}
+    content |= {f"generation.{name}": value for name, value in generation_values(storage).items()}
+    content[OWNER] = wanted_owner(target)
+    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+
+def read_record(text: str | None) -> dict[str, str | None]:
+    """Return the content of a record; an absent or unreadable one says that nothing was applied."""
+    try:
+        content = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    return {str(k): v for k, v in content.items() if v is None or isinstance(v, str)}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One property that is not as it should be."""
+
+    name: str
+    value: str | None
+    """The value to set; None to clear the local one."""
+    finding: Finding
+    drift: bool
+    """Whether it was applied before, and so was changed by hand."""
+
+
+def settable(name: str, value: str) -> str:
+    """Return a value as zfs-set(8) takes it: sizes of 0 are written `none`."""
+    return "none" if value == "0" and name in NOT_INHERITED else value
+
+
+def differences(dataset: Dataset, place: str, values: Values, applied: Values) -> list[Difference]:
+    """Return what differs on a dataset; `place` is `parent` or `generation`, as in the record."""
+    found = []
+    for name, value in values.items():
+        actual, local = dataset.properties.get(name), dataset.local(name)
+        if value is None:
+            # Left out of the spec: any local value is a hand's, except that a 0 of a size means none.
+            same = local is None or (name in NOT_INHERITED and local in {"0", "none"})
+            shown, want = readable(name, local or ""), "(inherited)"
+        else:
+            same = actual is not None and actual.value == value and (name in NOT_INHERITED or local is not None)
+            shown = readable(name, actual.value) if actual is not None else "(nothing)"
+            shown += "" if local is not None or name in NOT_INHERITED else " (not set here)"
+            want = readable(name, value)
+        if not same:
+            key = f"{place}.{name}"
+            drift = key in applied and applied[key] == value
+            found.append(Difference(name, value, Finding(dataset.name, name, want, shown), drift))
+    return found
+
+
+def creation_values(values: Values) -> dict[str, str]:
+    """Return the properties to give at creation: those that are stated, without sizes of none."""
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and not (value == "0" and name in NOT_INHERITED)
+    }
+
+
+def identity_values(target: Target) -> dict[str, str]:
+    """Return the user properties that say whose the dataset is."""
+    return {
+        layout.LAYOUT_PROPERTY: layout.LAYOUT,
+        layout.UID: target.uid,
+        layout.IDENTITY: target.identity,
+    }

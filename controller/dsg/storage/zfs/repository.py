@@ -1,0 +1,76 @@
+"""The repository type `zfs`: a thin face over observing, planning, removal and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dsg.api.repository import StorageStatus
+from dsg.api.sizes import from_bytes
+from dsg.storage.errors import StorageError
+from dsg.storage.host import Host
+from dsg.storage.repository_type import Plan, Target
+from dsg.storage.zfs import layout, planning, removal
+from dsg.storage.zfs.interface import Zfs
+from dsg.storage.zfs.observation import Observation, observe, storage_of
+from dsg.storage.zfs.removal import Inventory
+from dsg.storage.zfs.steps import ZfsStep
+
+
+class ZfsRepositories:
+    """Repositories on OpenZFS (`dsg.storage.repository_type.RepositoryType`)."""
+
+    def __init__(self, zfs: Zfs, host: Host) -> None:
+        self._zfs = zfs
+        self._host = host
+
+    def observe(self, targets: Sequence[Target]) -> Mapping[str, Observation | StorageError]:
+        """Return what is there for each target, by identity; an error stands for what could not be read."""
+        return observe(self._zfs, self._host, targets)
+
+    def inventory(self, target: Target) -> Inventory:
+        """Return everything that is there for one target, versions and holds included."""
+        observed = self.observe([target])[target.identity]
+        if isinstance(observed, StorageError):
+            raise observed
+        return removal.inventory(self._zfs, target, observed)
+
+    def plan(self, target: Target, observed: Observation) -> Plan:
+        """Return the steps from what was observed to what the target asks for."""
+        return planning.plan(target, observed)
+
+    def plan_release(self, target: Target, observed: Observation, now: str) -> Plan:
+        """Return the steps that let go of a repository and keep its data."""
+        return removal.plan_release(target, observed, now)
+
+    def plan_destroy(self, target: Target, observed: Inventory) -> Plan:
+        """Return the steps that destroy a repository's data."""
+        return removal.plan_destroy(target, observed)
+
+    def apply(self, step: ZfsStep) -> None:
+        """Take one step."""
+        step.apply(self._zfs, self._host)
+
+    def status(self, target: Target, observed: Observation) -> StorageStatus:
+        """Return what the Repository's status says of the storage."""
+        storage, parent, head = storage_of(target), observed.parent, observed.head
+        if parent is None or not removal.owned(target, observed):
+            return StorageStatus()
+        quota, used = parent.number("quota"), parent.number("used")
+        return StorageStatus(
+            location=storage.dataset,
+            generation=head or "",
+            mounted_at=layout.generation_directory(storage.mountpoint, head) if head and observed.root else "",
+            used=from_bytes(used),
+            available=from_bytes(parent.number("available")),
+            used_percent=round(100 * used / quota) if quota else None,
+        )
+
+    def whereabouts(self, target: Target, observed: Observation) -> str:
+        """Return where the data is."""
+        storage = storage_of(target)
+        if not removal.owned(target, observed):
+            return f"no data of this Repository is on node {storage.node}"
+        return (
+            f"dataset {storage.dataset} on node {storage.node}, head {observed.head or 'none'}; to use it again, "
+            f"apply a Repository {target.identity} with spec.storage.adopt: true"
+        )
