@@ -3,6 +3,7 @@
 Emulation needs nothing of the processor or the kernel, so the lab runs wherever QEMU does.
 """
 
+import errno
 import functools
 import json
 import os
@@ -223,16 +224,20 @@ class Machine:
             raise LabError(f"QEMU (process {process.pid}) does not end; look at {self._log}")
         self._pid.unlink(missing_ok=True)
 
-    def detach(self, disk: str) -> None:
-        """Pull a disk out of the running guest. Raises `LabError` when the guest does not let go of it."""
+    def break_disk(self, disk: str) -> None:
+        """From now on every request to the disk fails (EIO), as with a dead controller; its content stays."""
         with self.monitor() as channel:
-            channel.execute("device_del", id=f"{disk}-disk")
-            channel.wait_event("DEVICE_DELETED")
+            fault = {"event": "none", "errno": errno.EIO}
+            channel.execute(
+                "blockdev-add", driver="blkdebug", node_name=f"{disk}-dead", image=disk, inject_error=[fault]
+            )
+            channel.execute("qom-set", path=f"{disk}-disk", property="drive", value=f"{disk}-dead")
 
-    def attach(self, disk: str) -> None:
-        """Plug a disk that was detached in again, with what it had."""
+    def mend_disk(self, disk: str) -> None:
+        """Let the disk work again."""
         with self.monitor() as channel:
-            channel.execute("device_add", driver="virtio-blk-pci", id=f"{disk}-disk", drive=disk, serial=f"dsg-{disk}")
+            channel.execute("qom-set", path=f"{disk}-disk", property="drive", value=disk)
+            channel.execute("blockdev-del", node_name=f"{disk}-dead")
 
 
 def describe(hardware: Hardware) -> str:

@@ -273,14 +273,13 @@ class StorageNode(AbstractContextManager["StorageNode"]):
             return
         self.run("zpool", "create", *options, name, *(self.device(disk) for disk in disks))
 
-    def detach_disk(self, disk: int) -> None:
-        """Pull a pool disk out of the running node."""
-        self._open()[0].detach(self._disk(disk))
+    def break_disk(self, disk: int) -> None:
+        """Let every request to a pool disk fail, as with a dead controller; a pool on it alone gets suspended."""
+        self._open()[0].break_disk(self._disk(disk))
 
-    def attach_disk(self, disk: int) -> None:
-        """Plug a detached pool disk in again."""
-        self._open()[0].attach(self._disk(disk))
-        self.run("udevadm", "settle")
+    def mend_disk(self, disk: int) -> None:
+        """Let a broken pool disk work again; a suspended pool goes on after `zpool clear`."""
+        self._open()[0].mend_disk(self._disk(disk))
 
     # -- the operator
 

@@ -14,6 +14,19 @@ from lab.processes import free_port
 from lab.ssh import Key, Remote
 
 _SSH = 22
+_EXPECTED = "about 40 s"
+# Run once before saving, so that every node finds in memory what its commands read.
+_WARM = (
+    ("zpool", "list"),
+    ("zfs", "version"),
+    ("sh", "-c", "lab-wake </dev/null || true"),
+    (
+        "/opt/dsg/bin/python",
+        "-c",
+        "import kopf, kubernetes, pydantic, structlog, lupa, opentelemetry.sdk, pytest, hypothesis",
+    ),
+    ("sync",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,7 @@ class SavedState:
 def saved_state(image: Image, hardware: Hardware) -> SavedState:
     """The saved state for an image and hardware, made by one cold boot when it is missing. Raises `LabError`."""
     command = machine.arguments(Image(Path("image"), image.key), hardware, {_SSH: 0})
-    key = cache.recipe_key([], image.key, machine.qemu_version(), machine.describe(hardware), *command, *_WARM)
+    key = cache.recipe_key([], image.key, machine.qemu_version(), machine.describe(hardware), *command, repr(_WARM))
 
     def build(folder: Path, log: Path) -> None:
         machine.create_disk(folder / "root.qcow2", image.disk)
@@ -48,9 +61,8 @@ def saved_state(image: Image, hardware: Hardware) -> SavedState:
         try:
             guest.power_on()
             guest.wait_booted()
-            # Done once here, so that every node finds it done: programs are in memory, names are resolved.
-            for command in _WARM:
-                shell.run("sh", "-c", command, timeout=300)
+            for argv in _WARM:
+                shell.run(*argv, timeout=300)
             shell.close()
             guest.save(folder / "memory")
         finally:
@@ -62,11 +74,4 @@ def saved_state(image: Image, hardware: Hardware) -> SavedState:
                 file.unlink()
         (folder / "root.qcow2").chmod(0o444)
 
-    return SavedState(cache.cached("node-state", key, "the saved state of a booted storage node", "about 25 s", build))
-
-
-_WARM = (
-    "zpool list; zfs list; zfs version",
-    "/usr/local/sbin/lab-wake </dev/null || true",
-    "cat /opt/dsg/bin/python >/dev/null; sync",
-)
+    return SavedState(cache.cached("node-state", key, "the saved state of a booted storage node", _EXPECTED, build))

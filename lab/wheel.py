@@ -57,7 +57,15 @@ def payload(wheel_file: Path, image: Image) -> Path:
         try:
             shutil.copy(wheel_file, stage)
             inside = f"/{stage.name}"
-            argv = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "chroot", str(image.rootfs), "/opt/dsg/bin/python", "-I"]
+            argv = [
+                "env",
+                "-i",
+                "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                "chroot",
+                str(image.rootfs),
+                "/opt/dsg/bin/python",
+                "-I",
+            ]
             argv += ["-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
             argv += ["--root-user-action=ignore", "--ignore-installed", "--no-warn-script-location"]
             argv += [f"--prefix={inside}/root/{_GUEST_ENVIRONMENT}", f"{inside}/{wheel_file.name}"]
