@@ -1,0 +1,68 @@
+# dsg: everything a person or CI runs. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test check unit demo lab e2e contract-zfs lab-up lab-down lab-shell lab-prefetch generate format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+venv: $(STAMP) ## make the virtual environment with all dependencies
+
+$(STAMP): pyproject.toml
+	@echo "installing dependencies into $(VENV) (about a minute, once)"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[operator,model,test]"
+	@touch $(STAMP)
+
+test: check unit ## static checks and all tests that need no lab (under 6 minutes)
+
+check: $(STAMP) ## types, lint, import rules, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m dsg.api.generate --check
+
+unit: $(STAMP) ## tests on the in-memory model
+	$(BIN)/python -m pytest -m "not kube and not zfs and not lab" -n 2 --dist loadgroup
+
+demo: $(STAMP) ## the main job end to end on an embedded default, as a story (under 3 minutes)
+	@$(BIN)/python -m demo
+
+lab: $(STAMP) ## the same story on a real kube-apiserver and real OpenZFS
+	@$(BIN)/python -m demo --lab
+
+e2e: $(STAMP) ## tests on the real parts: kube-apiserver, OpenZFS in the storage-node guest, the operator
+	@$(BIN)/python -m lab prefetch
+	$(BIN)/python -m pytest -m "kube or zfs or lab" -p no:cacheprovider
+
+lab-up: $(STAMP) ## start a lab that stays: API server and storage node
+	@$(BIN)/python -m lab up
+
+lab-down: $(STAMP) ## stop it; its data stays
+	@$(BIN)/python -m lab down
+
+lab-shell: $(STAMP) ## a shell on the storage node
+	@$(BIN)/python -m lab shell
+
+lab-prefetch: $(STAMP) ## do the lab's slow builds only (about 15 minutes, once)
+	@$(BIN)/python -m lab prefetch
+
+generate: $(STAMP) ## write CRDs, JSON Schemas and reference docs from the models
+	$(BIN)/python -m dsg.api.generate
+
+format: $(STAMP) ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## 1,000 repositories on the model with a real API server
+	$(BIN)/python -m benchmarks.reconcile
+
+clean: ## remove the environment and caches of this tree
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

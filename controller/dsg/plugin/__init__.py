@@ -1,0 +1,1 @@
+"""`kubectl dsg`: the researcher's command line."""

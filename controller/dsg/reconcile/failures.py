@@ -1,0 +1,31 @@
+"""Which reason stands for which storage error."""
+
+from __future__ import annotations
+
+from dsg.storage import errors
+from dsg.storage.repository_type import Problem
+
+_REASONS: tuple[tuple[type[errors.StorageError], str], ...] = (
+    (errors.Busy, "StorageBusy"),
+    (errors.HasDependents, "StorageBusy"),
+    (errors.Held, "StorageBusy"),
+    (errors.InvalidValue, "PropertyRefused"),
+    (errors.OutOfSpace, "OutOfSpace"),
+    (errors.QuotaExceeded, "QuotaTooLow"),
+    (errors.PermissionDenied, "PermissionDenied"),
+    (errors.PoolNotFound, "PoolUnavailable"),
+    (errors.PoolSuspended, "PoolSuspended"),
+    (errors.ReadOnlyPool, "PoolFaulted"),
+    (errors.KeyUnavailable, "KeyUnavailable"),
+    (errors.CommandTimeout, "StorageTimeout"),
+    (errors.NotResponding, "StorageTimeout"),
+    (errors.ZfsUnavailable, "StorageUnavailable"),
+)
+
+
+def problem(error: errors.StorageError) -> Problem:
+    """Return the reason and message under which an error is reported."""
+    for kind, name in _REASONS:
+        if isinstance(error, kind):
+            return Problem(name, str(error))
+    return Problem("StorageError", str(error))

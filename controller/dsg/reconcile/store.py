@@ -1,0 +1,69 @@
+"""The node's view of the cluster: the newest known state of its objects and of the namespaces' labels."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dsg.reconcile.cluster import Key, Raw, key_of
+
+
+def _version(obj: Raw) -> int:
+    """Return the resource version as a number (Kubernetes: comparable since 1.35; before, by etcd's revision)."""
+    text = str(obj["metadata"].get("resourceVersion", "0"))
+    return int(text) if text.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One moment of the store."""
+
+    objects: Mapping[Key, Raw]
+    namespaces: Mapping[str, Mapping[str, str]]
+    """Labels of each namespace."""
+
+    def of_kind(self, kind: str) -> list[Raw]:
+        """Return the objects of a kind."""
+        return [obj for key, obj in self.objects.items() if key.kind == kind]
+
+
+class Store:
+    """Holds the newest state of each object. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._objects: dict[Key, Raw] = {}
+        self._namespaces: dict[str, Mapping[str, str]] = {}
+
+    def put(self, obj: Raw) -> bool:
+        """Keep an object if it is newer than the one that is known; return whether it was."""
+        key = key_of(obj)
+        with self._lock:
+            known = self._objects.get(key)
+            same = known is not None and known["metadata"].get("uid") == obj["metadata"].get("uid")
+            if same and known is not None and _version(obj) <= _version(known):
+                return False
+            self._objects[key] = obj
+            return True
+
+    def remove(self, key: Key, uid: str | None = None) -> None:
+        """Forget an object; with `uid`, only if it is still that one."""
+        with self._lock:
+            known = self._objects.get(key)
+            if known is not None and (uid is None or known["metadata"].get("uid") == uid):
+                del self._objects[key]
+
+    def put_namespace(self, name: str, labels: Mapping[str, str] | None) -> bool:
+        """Keep a namespace's labels, or forget it when they are None; return whether something changed."""
+        with self._lock:
+            if labels is None:
+                return self._namespaces.pop(name, None) is not None
+            changed = self._namespaces.get(name) != labels
+            self._namespaces[name] = dict(labels)
+            return changed
+
+    def world(self) -> World:
+        """Return the present moment."""
+        with self._lock:
+            return World(dict(self._objects), dict(self._namespaces))
