@@ -6,12 +6,15 @@ import signal
 import sys
 import threading
 from importlib.metadata import version as installed_version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from dsg.api.rules import NodeName
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
 
 app = typer.Typer(
     name="dsg-operator",
@@ -97,7 +100,7 @@ def version() -> None:
     typer.echo(installed_version("dsg"))
 
 
-def _client(kubeconfig: str | None) -> object:
+def _client(kubeconfig: str | None) -> ApiClient:
     import kubernetes.config
 
     from dsg.operator.api_server import load_client

@@ -22,6 +22,9 @@ from dsg.reconcile.store import Store
 from dsg.storage.local_host import LocalHost
 from dsg.storage.pool_type import PoolType
 from dsg.storage.repository_type import RepositoryType
+from dsg.storage.xfs.files import LocalFiles
+from dsg.storage.xfs.pool import XfsPools
+from dsg.storage.xfs.repository import XfsRepositories
 from dsg.storage.zfs.command_line import CommandLineZfs
 from dsg.storage.zfs.interface import Zfs
 from dsg.storage.zfs.pool import ZfsPools
@@ -46,8 +49,9 @@ class Storage:
 
 def local_storage() -> Storage:
     """Return this machine's own storage: OpenZFS by its command line, and POSIX file systems."""
-    zfs, host = CommandLineZfs(), LocalHost()
-    return Storage({"zfs": ZfsRepositories(zfs, host)}, {"zfs": ZfsPools(zfs, host)}, zfs)
+    zfs, host, files = CommandLineZfs(), LocalHost(), LocalFiles()
+    repositories = {"zfs": ZfsRepositories(zfs, host), "xfs": XfsRepositories(host, files)}
+    return Storage(repositories, {"zfs": ZfsPools(zfs, host), "xfs": XfsPools(host, files)}, zfs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 from dsg.api.repository import RepositorySpec, StorageStatus
 
-FIRST_GENERATION = "g1"
-
 
 @dataclass(frozen=True, slots=True)
 class Target:

@@ -7,7 +7,6 @@ are inherited, so each is read where it is local.
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 
 from dsg.api.names import PROPERTY_PREFIX
@@ -28,19 +27,6 @@ RELEASED = f"{PROPERTY_PREFIX}released"
 """When the Repository object was deleted and the data kept (RFC 3339)."""
 
 USER_PROPERTIES = (LAYOUT_PROPERTY, UID, IDENTITY, HEAD, APPLIED, RELEASED)
-
-_GENERATION = re.compile(r"g[1-9][0-9]*", re.ASCII)
-_VERSION = re.compile(r"s[1-9][0-9]*", re.ASCII)
-
-
-def is_generation(name: str) -> bool:
-    """Return whether the last component of a dataset's name is one of a generation."""
-    return _GENERATION.fullmatch(name) is not None
-
-
-def is_version(name: str) -> bool:
-    """Return whether a snapshot's name (after the `@`) is one of a version."""
-    return _VERSION.fullmatch(name) is not None
 
 
 def holder(mountpoint: str) -> str:

@@ -10,7 +10,8 @@ from dsg.api.repository import ZfsStorage
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathState
 from dsg.storage.host import Mount as HostMount
-from dsg.storage.repository_type import FIRST_GENERATION, Target
+from dsg.storage.layout import FIRST_GENERATION
+from dsg.storage.repository_type import Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset, DatasetKind, Pool, Zfs
 

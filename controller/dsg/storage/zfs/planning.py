@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from dsg.api.repository import ZfsStorage
 from dsg.storage.host import PathKind
-from dsg.storage.repository_type import FIRST_GENERATION, Cause, Finding, Plan, Problem, Target
+from dsg.storage.layout import FIRST_GENERATION, is_generation
+from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Target
 from dsg.storage.zfs import layout, policy
 from dsg.storage.zfs.interface import Dataset, DatasetKind
 from dsg.storage.zfs.observation import Observation, storage_of
@@ -97,7 +98,7 @@ def _adoption_problem(target: Target, storage: ZfsStorage, parent: Dataset) -> P
 
 
 def _head_problem(target: Target, storage: ZfsStorage, observed: Observation, parent: Dataset) -> Problem | None:
-    head, generations = observed.head, sorted(filter(layout.is_generation, observed.children))
+    head, generations = observed.head, sorted(filter(is_generation, observed.children))
     if head is None:
         interrupted = parent.local(layout.UID) == target.uid and not target.existed
         if interrupted and generations in ([], [FIRST_GENERATION]):
@@ -108,7 +109,7 @@ def _head_problem(target: Target, storage: ZfsStorage, observed: Observation, pa
             f"{FIRST_GENERATION} or another generation; then run on the node: "
             f"zfs set {layout.HEAD}={generations[-1] if generations else FIRST_GENERATION} {storage.dataset}",
         )
-    if not layout.is_generation(head) or head not in observed.children:
+    if not is_generation(head) or head not in observed.children:
         return Problem(
             "DataMissing",
             f"the head of {storage.dataset} is {head}, and there is no filesystem {storage.dataset}/{head}. "
@@ -205,7 +206,7 @@ def _policy_steps(
     applied = policy.read_record(parent.local(layout.APPLIED))
     correct = target.spec.drift_policy == "Correct"
     differences = policy.differences(parent, "parent", policy.parent_values(storage), applied)
-    generations = [dataset for name, dataset in sorted(observed.children.items()) if layout.is_generation(name)]
+    generations = [dataset for name, dataset in sorted(observed.children.items()) if is_generation(name)]
     for generation in generations:
         differences += policy.differences(generation, "generation", policy.generation_values(storage), applied)
     drift += [d.finding for d in differences if d.drift]

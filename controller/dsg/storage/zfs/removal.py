@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsg.storage.host import PathKind
+from dsg.storage.layout import is_generation, is_version
 from dsg.storage.repository_type import Cause, Plan, Problem, Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Zfs
@@ -98,10 +99,10 @@ def _foreign(parent: str, found: Inventory) -> list[str]:
         below = name.removeprefix(parent + "/")
         match dataset.kind:
             case DatasetKind.FILESYSTEM:
-                known = layout.is_generation(below)
+                known = is_generation(below)
             case DatasetKind.SNAPSHOT:
                 generation, _, version = below.partition("@")
-                known = layout.is_generation(generation) and layout.is_version(version)
+                known = is_generation(generation) and is_version(version)
             case _:
                 known = False
         if not known:
