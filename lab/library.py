@@ -90,22 +90,26 @@ class Lab(AbstractContextManager["Lab"]):
         node.create_pool(POOL, *self._pool_options)
 
     def apply_manifests(self) -> None:
-        """Apply `crds/` and the kustomize base `manifests/base`, as far as the tree has them, and wait for the CRDs."""
-        if (TREE / "crds").is_dir():
-            self.api.kubectl("admin", "apply", "--server-side", "-f", str(TREE / "crds"))
+        """Apply the CRDs in `crds/` and wait for them, then the kustomize base `manifests/base`; what the tree has."""
+        crds, rights = TREE / "crds", TREE / "manifests" / "base"
+        if crds.is_dir():
+            how = "-k" if (crds / "kustomization.yaml").exists() else "-f"
+            self.api.kubectl("admin", "apply", "--server-side", how, str(crds))
             self.api.kubectl("admin", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        if (TREE / "manifests" / "base").is_dir():
-            self.api.kubectl("admin", "apply", "--server-side", "-k", str(TREE / "manifests" / "base"))
+        if rights.is_dir():
+            self.api.kubectl("admin", "apply", "--server-side", "-k", str(rights))
 
     def start_operator(self, name: str, args: Sequence[str] = ()) -> None:
-        """Install the wheel of this tree on a node and start the operator there, unless it runs.
+        """Have the operator of this tree run on a node: installs the wheel, and restarts one that runs from another.
 
         Raises `LabError` with the end of the operator's log when it ends within its first seconds.
         """
-        node = self.node(name)
+        node, file = self.node(name), wheel.wheel()
+        if node.installed() != wheel.digest(file):
+            node.stop_operator()
+            node.install(file)
         if node.operator_running():
             return
-        node.install()
         node.start_operator(name, self.api.kubeconfig("operator", for_guest=True), args)
         deadline = time.monotonic() + _OPERATOR_SETTLE
         while time.monotonic() < deadline:
@@ -138,7 +142,7 @@ def recorded_nodes(directory: Path) -> tuple[str, ...]:
     return tuple(content["nodes"])
 
 
-def prefetch(hardware: Hardware | None = None) -> None:
+def prefetch() -> None:
     """Build or find everything slow, so that `up` takes seconds. Raises `LabError`.
 
     One after the other: each build uses all cores by itself, and two at once would only take each other's memory.
@@ -148,9 +152,7 @@ def prefetch(hardware: Hardware | None = None) -> None:
     machine.ensure_tools()
     binaries.kube_apiserver()
     base()
-    built = image()
-    saved_state(built, hardware or Hardware())
-    wheel.payload(wheel.wheel(), built)
+    saved_state(image(), Hardware())
 
 
 def _all(jobs: Iterable[Callable[[], None]]) -> None:

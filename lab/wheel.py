@@ -38,14 +38,18 @@ def wheel(tree: Path = TREE) -> Path:
     return next(folder.glob("*.whl"))
 
 
+def digest(wheel_file: Path) -> str:
+    """SHA-256 of a wheel file, in hex."""
+    return hashlib.sha256(wheel_file.read_bytes()).hexdigest()
+
+
 def payload(wheel_file: Path, image: Image) -> Path:
     """A tar archive of what installing the wheel in the image's `/opt/dsg` adds, byte-compiled; unpack it at `/`.
 
     The image's own pip does it, in a chroot at the full speed of this machine: under emulation it takes 20 times as
     long. Raises `LabError`.
     """
-    digest = hashlib.sha256(wheel_file.read_bytes()).hexdigest()
-    key = cache.recipe_key([], image.key, wheel_file.name, digest)
+    key = cache.recipe_key([], image.key, wheel_file.name, digest(wheel_file))
     if (found := cache.place("node-wheel", key)).is_dir():
         return found / "payload.tar"
     if os.geteuid() != 0:
