@@ -236,11 +236,12 @@ def _policy_steps(
 def _property_steps(cause: Cause, dataset: str, differences: Iterable[policy.Difference]) -> list[ZfsStep]:
     differences = list(differences)
     drifted = cause is Cause.DRIFT
-    to_set = [d for d in differences if d.value is not None]
-    to_clear = [d for d in differences if d.value is None]
+    # zfs-inherit(8) refuses quotas and reservations; what clears them is the value none.
+    to_set = [d for d in differences if d.value is not None or d.name in policy.NOT_INHERITED]
+    to_clear = [d for d in differences if d.value is None and d.name not in policy.NOT_INHERITED]
     steps: list[ZfsStep] = []
     if to_set:
-        values = tuple((d.name, policy.settable(d.name, d.value)) for d in to_set if d.value is not None)
+        values = tuple((d.name, policy.settable(d.name, d.value or "0")) for d in to_set)
         steps.append(SetProperties(cause, dataset, values, findings=tuple(d.finding for d in to_set if drifted)))
     if to_clear:
         names = tuple(d.name for d in to_clear)

@@ -21,6 +21,21 @@ OWNER = "owner"
 NOT_INHERITED = frozenset({"quota", "refquota", "reservation", "refreservation", "canmount"})
 """Properties that ZFS does not inherit: only their value counts, not where it comes from."""
 
+_SHOWN_AS: Mapping[tuple[str, str], frozenset[str]] = {
+    ("xattr", "sa"): frozenset({"sa", "on"}),
+    ("compression", "gzip-6"): frozenset({"gzip", "gzip-6"}),
+    ("compression", "gzip"): frozenset({"gzip", "gzip-6"}),
+    ("compression", "zstd-fast"): frozenset({"zstd-fast", "zstd-fast-1"}),
+    ("compression", "zstd-fast-1"): frozenset({"zstd-fast", "zstd-fast-1"}),
+}
+"""Values that zfs get shows under another name: two spellings of one setting (measured on OpenZFS 2.3.9)."""
+
+
+def shows(name: str, wanted_value: str, found: str) -> bool:
+    """Return whether a value that was read is the one that is wanted."""
+    return found == wanted_value or found in _SHOWN_AS.get((name, wanted_value), ())
+
+
 Values = Mapping[str, str | None]
 """Property values as `zfs get -p` prints them; None for one that must not be set locally."""
 
@@ -95,7 +110,9 @@ def differences(dataset: Dataset, place: str, values: Values, applied: Values) -
             same = local is None or (name in NOT_INHERITED and local in {"0", "none"})
             shown, want = readable(name, local or ""), "(inherited)"
         else:
-            same = actual is not None and actual.value == value and (name in NOT_INHERITED or local is not None)
+            same = (
+                actual is not None and shows(name, value, actual.value) and (name in NOT_INHERITED or local is not None)
+            )
             shown = readable(name, actual.value) if actual is not None else "(nothing)"
             shown += "" if local is not None or name in NOT_INHERITED else " (not set here)"
             want = readable(name, value)
