@@ -1,4 +1,5 @@
-"""The lab's command line: `python -m lab up`, `down`, `destroy`, `shell`, `env`, `status`, `prefetch`."""
+"""The lab's command line: `python -m lab up`, `down`, `destroy`, `shell`, `env`, `status`,
+`prefetch`, `prune`."""
 
 import os
 import shlex
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lab import binaries
+from lab import binaries, cache
 from lab.credentials import USERS
 from lab.errors import LabError
 from lab.library import POOL, Lab, prefetch, recorded_nodes
@@ -106,6 +107,16 @@ def fetch() -> None:
     begin = time.monotonic()
     prefetch()
     say(f"everything is built; it took {duration(time.monotonic() - begin)}")
+
+
+@app.command()
+def prune(days: Annotated[float, typer.Option(min=0, help="Keep what was used within so many days.")] = 7) -> None:
+    """Remove built parts that nothing has used for some days and that the standing lab is not made of."""
+    directory = lab_directory()
+    names = recorded_nodes(directory)
+    nodes = Lab(directory, names, tied=False).nodes.values() if names else ()
+    for folder in cache.prune(days, [part for node in nodes for part in node.built_on()]):
+        say(f"removed {folder}")
 
 
 def main() -> None:

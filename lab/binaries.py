@@ -65,9 +65,8 @@ def kube_apiserver() -> Path:
         return found
     recipe = RECIPES / "kube-apiserver"
     key = cache.folder_key(recipe, platform.machine())
-    built = cache.place("kube-apiserver", key) / "kube-apiserver"
-    if built.exists():
-        return built
+    if built := cache.found("kube-apiserver", key):
+        return built / "kube-apiserver"
     if url := os.environ.get("DSG_ENVTEST_ARCHIVE"):
         return _from_archive(url)
     if not shutil.which("go"):

@@ -7,8 +7,10 @@ folder under its final name is always complete.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from lab.paths import cache_root
 from lab.progress import stage
 
 TAIL_LINES = 25
+_KEY = re.compile("[0-9a-f]{64}")
 
 
 def recipe_key(files: Iterable[Path], *extra: str) -> str:
@@ -56,6 +59,38 @@ def place(name: str, key: str) -> Path:
     return cache_root() / name / key
 
 
+def found(name: str, key: str) -> Path | None:
+    """The result of recipe `key` when it is built, else None. Looking counts as use, for `prune`."""
+    folder = place(name, key)
+    if not folder.is_dir():
+        return None
+    try:
+        os.utime(folder)
+    except PermissionError:
+        # Somebody else's cache, read only: its owner prunes it.
+        return folder
+    return folder
+
+
+def prune(days: float, keep: Iterable[Path] = ()) -> list[Path]:
+    """Remove results that nothing has used for `days` days, except `keep`, and their logs; returns what went.
+
+    What a node of a stopped lab is layered on counts as used only when it is in `keep`.
+    """
+    limit = time.time() - days * 86400
+    kept = {folder.resolve() for folder in keep}
+    gone = []
+    for folder in sorted(cache_root().glob("*/*/")):
+        if not _KEY.fullmatch(folder.name) or folder.resolve() in kept:
+            continue
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            if folder.stat().st_mtime < limit:
+                shutil.rmtree(folder)
+                folder.with_name(f"{folder.name}.log").unlink(missing_ok=True)
+                gone.append(folder)
+    return gone
+
+
 def cached(name: str, key: str, what: str, expected: str, build: Callable[[Path, Path], None]) -> Path:
     """Folder with the result, built now when missing.
 
@@ -63,9 +98,9 @@ def cached(name: str, key: str, what: str, expected: str, build: Callable[[Path,
     make the progress line, for example "kube-apiserver from Go modules" and "about 7 minutes on two idle cores, once".
     Raises `LabError` naming the log and showing its end when the build fails; nothing half-built stays.
     """
+    if folder := found(name, key):
+        return folder
     final = place(name, key)
-    if final.is_dir():
-        return final
     with locked(final.with_name(f"{key}.lock")):
         if final.is_dir():
             return final

@@ -66,12 +66,12 @@ def base() -> Path:
     """The folder with the base system (`rootfs/`, `versions.txt`), built when it is missing. Raises `LabError`."""
     recipe = RECIPES / "node-base"
     key = _base_key()
-    if (found := cache.place("node-base", key)).is_dir():
+    if found := cache.found("node-base", key):
         return found
     _check_machine()
 
     def build(folder: Path, log: Path) -> None:
-        cache.run_logged(["sh", "build.sh", str(folder)], log, timeout=_BUILD_TIMEOUT, cwd=recipe)
+        cache.run_logged(["sh", "build.sh", str(folder)], log, timeout=_BUILD_TIMEOUT, cwd=recipe, PATH=system.SEARCH)
 
     expected = "about 8 minutes on two idle cores, once"
     return cache.cached("node-base", key, "the storage node's system with OpenZFS", expected, build)
@@ -91,7 +91,7 @@ def image() -> Image:
     recipe = RECIPES / "node"
     wanted = requirements()
     key = cache.folder_key(recipe, _base_key(), GUEST_PYTHON, *wanted)
-    if (found := cache.place("node", key)).is_dir():
+    if found := cache.found("node", key):
         return Image(found, key)
     base_folder = base()
     _check_machine()
@@ -100,7 +100,7 @@ def image() -> Image:
         wheels = folder / "wheels"
         _download(wanted, wheels, log)
         argv = ["sh", "build.sh", str(base_folder), str(wheels), str(folder)]
-        cache.run_logged(argv, log, timeout=_BUILD_TIMEOUT, cwd=recipe)
+        cache.run_logged(argv, log, timeout=_BUILD_TIMEOUT, cwd=recipe, PATH=system.SEARCH)
         shutil.rmtree(wheels)
 
     return Image(cache.cached("node", key, "the storage node's disk", "about a minute and a half", build), key)

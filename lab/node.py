@@ -123,6 +123,7 @@ class StorageNode(AbstractContextManager["StorageNode"]):
         computer, shell = self._open()
         computer.power_off()
         shell.close()
+        write_private(self._settings_file, json.dumps(self._settings() | {"state": str(state.folder)}).encode())
         self._lay_root(state)
         computer.power_on(state.memory)
         self._wake()
@@ -182,6 +183,7 @@ class StorageNode(AbstractContextManager["StorageNode"]):
         settings = {
             "image": str(built.folder),
             "key": built.key,
+            "state": str(state.folder) if state else "",
             "ports": {str(port): free_port() for port in (_SSH, *self._forwards)},
             "machine": secrets.token_hex(16),
             # 0 would mean "none" (zgenhostid(8)).
@@ -211,13 +213,20 @@ class StorageNode(AbstractContextManager["StorageNode"]):
 
     def _image(self) -> Image:
         settings = self._settings()
-        found = Image(Path(str(settings["image"])), str(settings["key"]))
-        if not found.disk.exists():
-            raise LabError(
-                f"the image {found.folder}, on which the disks of {self.name} are layered, is gone from the cache; "
-                f"the node can't start again. Remove its directory {self.directory}"
-            )
-        return found
+        for folder in self.built_on():
+            if not folder.is_dir():
+                raise LabError(
+                    f"{folder}, on which the disks of {self.name} are layered, is gone from the cache; the node can't "
+                    f"start again. Remove its directory {self.directory}"
+                )
+        return Image(Path(str(settings["image"])), str(settings["key"]))
+
+    def built_on(self) -> list[Path]:
+        """The folders of the cache that the node's disks are layered on; none before its first start."""
+        if not self.exists:
+            return []
+        settings = self._settings()
+        return [Path(str(settings[part])) for part in ("image", "state") if settings[part]]
 
     def _open(self) -> tuple[Machine, Remote]:
         if self._parts is None:

@@ -9,13 +9,13 @@ from lab.errors import LabError
 from lab.progress import stage
 
 _APT_TIMEOUT = 900
-# Debian keeps some of them where only root's PATH looks.
-_SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""PATH, and the folders where Debian keeps what only root's PATH has."""
 
 
 def find(program: str) -> str | None:
     """Path of a program on PATH or in the system's sbin folders; None when it is nowhere."""
-    return shutil.which(program, path=_SEARCH)
+    return shutil.which(program, path=SEARCH)
 
 
 def ensure_tools(tools: Mapping[str, str]) -> None:

@@ -50,7 +50,7 @@ def payload(wheel_file: Path, image: Image) -> Path:
     long. Raises `LabError`.
     """
     key = cache.recipe_key([], image.key, wheel_file.name, digest(wheel_file))
-    if (found := cache.place("node-wheel", key)).is_dir():
+    if found := cache.found("node-wheel", key):
         return found / "payload.tar"
     if os.geteuid() != 0:
         raise LabError("installing a wheel for the guest takes root (chroot); run it as root")

@@ -110,3 +110,17 @@ def test_keys_of_different_settings_differ(one: list[str], two: list[str]) -> No
 
 def test_the_tail_of_a_missing_log_says_so(tmp_path: Path) -> None:
     assert "no log" in cache.tail(tmp_path / "nothing")
+
+
+def test_pruning_takes_what_nothing_has_used_for_long_and_leaves_the_rest(own_cache: Path) -> None:
+    parts = {key * 64: cache.cached("part", key * 64, "a part", "at once", _write) for key in "abcd"}
+    (own_cache / "lab").mkdir()
+    (own_cache / "lab" / "node-a").mkdir()
+    old = time.time() - 10 * 86400
+    for folder in [*parts.values(), own_cache / "lab" / "node-a"]:
+        os.utime(folder, (old, old))
+    assert cache.found("part", "b" * 64) == parts["b" * 64]
+    os.utime(parts["c" * 64], (time.time(), time.time()))
+    assert cache.prune(7, keep=[parts["d" * 64]]) == [parts["a" * 64]]
+    assert sorted(f.name[0] for f in (own_cache / "part").iterdir() if f.is_dir()) == ["b", "c", "d"]
+    assert (own_cache / "lab" / "node-a").is_dir()

@@ -68,7 +68,7 @@ chroot "$root" python3 -m venv /opt/dsg
 env -u PIP_FIND_LINKS -u PIP_CERT -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL PIP_DISABLE_PIP_VERSION_CHECK=1 \
     chroot "$root" /opt/dsg/bin/python -m pip install --quiet --no-index --find-links /wheels \
     --requirement /wheels/requirements.txt --root-user-action ignore
-chroot "$root" /opt/dsg/bin/python -m compileall -q /usr/lib/python3.13 /opt/dsg/lib || true
+chroot "$root" /opt/dsg/bin/python -m compileall -q /usr/lib/python3.13 /opt/dsg/lib
 chroot "$root" /opt/dsg/bin/python -m pip list --format freeze > "$out/python-packages.txt"
 rm -rf "$root/wheels"
 
