@@ -1,20 +1,19 @@
 """Fixtures: spans kept in memory, and the logging of the process given back as it was."""
 
-import io
-import json
 import logging
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import structlog
 from opentelemetry import trace
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from tests.telemetry.support import Lines, Spans
 
 
 @pytest.fixture(scope="session")
@@ -29,38 +28,11 @@ def span_memory() -> InMemorySpanExporter:
     return memory
 
 
-class Spans:
-    """The spans that ended since the test began."""
-
-    def __init__(self, memory: InMemorySpanExporter) -> None:
-        self._memory = memory
-
-    def all(self) -> list[ReadableSpan]:
-        return list(self._memory.get_finished_spans())
-
-    def named(self, name: str) -> ReadableSpan:
-        found = [span for span in self.all() if span.name == name]
-        assert len(found) == 1, f"{len(found)} spans named {name}"
-        return found[0]
-
-
 @pytest.fixture
 def spans(span_memory: InMemorySpanExporter) -> Iterator[Spans]:
     span_memory.clear()
     yield Spans(span_memory)
     span_memory.clear()
-
-
-class Lines(io.StringIO):
-    """A stream of log lines that is no terminal."""
-
-    def json(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.getvalue().splitlines()]
-
-    def only(self) -> dict[str, Any]:
-        lines = self.json()
-        assert len(lines) == 1, self.getvalue()
-        return lines[0]
 
 
 @pytest.fixture

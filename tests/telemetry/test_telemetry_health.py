@@ -8,20 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsg.telemetry.health import Heartbeats, Limits, liveness, readiness
+from tests.telemetry.support import Clock
 
 LIMITS = Limits(watch=180, unreachable=900, resync=1800, api=30)
 REPOSITORIES = "repositories.dsg.hrdag.org"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import structlog
 
 from dsg.telemetry.logs import LogFormat, about, configure
 from dsg.telemetry.tracing import span
-from tests.telemetry.conftest import Lines, Spans
+from tests.telemetry.support import Lines, Spans
 
 
 def test_a_line_of_our_own(log_lines: Lines) -> None:

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from dsg.telemetry.tracing import current_ids, in_executor, span
-from tests.telemetry.conftest import Spans
+from tests.telemetry.support import Spans
 
 
 def child_of(child: ReadableSpan, parent: ReadableSpan) -> bool:
@@ -83,7 +83,7 @@ def test_an_exception_is_the_spans_status_and_goes_on(spans: Spans) -> None:
         (event,) = done.events
         attributes = event.attributes or {}
         assert event.name == "exception" and attributes["exception.type"] == "LookupError"
-        assert "test_tracing.py" in str(attributes["exception.stacktrace"])
+        assert "test_telemetry_tracing.py" in str(attributes["exception.stacktrace"])
         assert secret not in str(attributes)
 
 
