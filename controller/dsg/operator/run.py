@@ -21,6 +21,7 @@ from dsg.reconcile.engine import Engine
 from dsg.reconcile.store import Store
 from dsg.storage.local_host import LocalHost
 from dsg.storage.pool_type import PoolType
+from dsg.storage.process import Runner
 from dsg.storage.repository_type import RepositoryType
 from dsg.storage.xfs.files import LocalFiles
 from dsg.storage.xfs.pool import XfsPools
@@ -49,7 +50,8 @@ class Storage:
 
 def local_storage() -> Storage:
     """Return this machine's own storage: OpenZFS by its command line, and POSIX file systems."""
-    zfs, host, files = CommandLineZfs(), LocalHost(), LocalFiles()
+    runner = Runner()
+    zfs, host, files = CommandLineZfs(runner), LocalHost(runner), LocalFiles()
     repositories = {"zfs": ZfsRepositories(zfs, host), "xfs": XfsRepositories(host, files)}
     return Storage(repositories, {"zfs": ZfsPools(zfs, host), "xfs": XfsPools(host, files)}, zfs)
 

@@ -82,4 +82,7 @@ class Host(Protocol):
         """
 
     def remove_link(self, path: str) -> None:
-        """Remove a symbolic link; nothing happens when it is gone already. Raises AlreadyExists when it is no link."""
+        """Remove a symbolic link; nothing happens when it is gone already. Raises AlreadyExists when it is no link.
+
+        The containing directory is fsynced.
+        """

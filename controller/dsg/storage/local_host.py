@@ -96,7 +96,7 @@ class LocalHost:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: Runner | None = None,
         *,
         timeout: float = 60.0,
         mountinfo: Path = Path("/proc/self/mountinfo"),
@@ -104,7 +104,7 @@ class LocalHost:
         umount: str = "umount",
     ) -> None:
         """`timeout` is for one mount or unmount, in seconds; `mount` and `umount` are the programs."""
-        self._runner = runner
+        self._runner = runner if runner is not None else Runner()
         self._timeout = timeout
         self._mountinfo = mountinfo
         self._mount = mount

@@ -44,7 +44,7 @@ class PoolType(Protocol):
     """One kind of storage. Errors are those of `dsg.storage.errors`."""
 
     def observe(self, targets: Sequence[PoolTarget]) -> Mapping[str, Any]:
-        """Return what is there for each StoragePool, by name. The number of processes does not grow with the targets."""
+        """Return what is there for each StoragePool, by name. The number of processes is constant."""
 
     def plan(self, target: PoolTarget, observed: Any) -> Plan:
         """Return the steps that make the declared root and mountRoot, or the problem that makes the pool unusable."""

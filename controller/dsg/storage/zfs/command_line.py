@@ -43,10 +43,13 @@ class CommandLineZfs:
     """OpenZFS on this node (`dsg.storage.zfs.interface.Zfs`). Any number of threads may call."""
 
     def __init__(
-        self, runner: Runner, timeouts: Timeouts | None = None, *, zfs: str = "zfs", zpool: str = "zpool"
+        self, runner: Runner | None = None, timeouts: Timeouts | None = None, *, zfs: str = "zfs", zpool: str = "zpool"
     ) -> None:
-        """`zfs` and `zpool` are the programs: names to look for in the runner's PATH, or absolute paths."""
-        self._runner = runner
+        """Share one runner among all that act on a node, so that what is stuck is known to all.
+
+        `zfs` and `zpool` are the programs: names to look for in the runner's PATH, or absolute paths.
+        """
+        self._runner = runner if runner is not None else Runner()
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._programs = {"zfs": zfs, "zpool": zpool}
         self._version: Version | None = None
@@ -194,6 +197,10 @@ class CommandLineZfs:
         """Clear local values, one command for each."""
         for prop in properties:
             self._change(commands.inherit(name, prop))
+
+    def rename(self, name: str, new: str) -> None:
+        """Rename a filesystem with everything below it."""
+        self._change(commands.rename(name, new))
 
     def destroy(self, name: str) -> None:
         """Destroy one filesystem or one snapshot."""

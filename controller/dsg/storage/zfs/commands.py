@@ -227,6 +227,11 @@ def clone(origin: str, name: str, properties: Mapping[str, str]) -> Command:
     return Command("zfs", "clone", arguments, f"clone {origin} as {name}", name)
 
 
+def rename(name: str, new: str) -> Command:
+    """`zfs rename`: without mounting anything anew (`-u`), as mounts are the operator's own."""
+    return Command("zfs", "rename", ("-u", _dataset(name), _dataset(new)), f"rename {name} to {new}", name)
+
+
 def promote(name: str) -> Command:
     """Make a clone the owner of its origin."""
     return Command("zfs", "promote", ("--", _dataset(name)), f"promote {name}", name)

@@ -1,9 +1,9 @@
 """What this project needs of OpenZFS, as one typed interface.
 
 Two implementations keep the same contract (tests/contract): `command_line.CommandLineZfs` runs zfs(8) and zpool(8),
-`dsg.storage.zfs.model.ModelZfs` keeps pools in memory. All calls are synchronous and may block up to their timeout; callers on an event
-loop use a worker thread. Every change is durable when its call returns, as OpenZFS waits for the transaction group.
-Sizes are bytes. Errors are those of `dsg.storage.errors`.
+`dsg.storage.zfs.model.ModelZfs` keeps pools in memory. All calls are synchronous and may block up to their timeout;
+callers on an event loop use a worker thread. Every change is durable when its call returns, as OpenZFS waits for the
+transaction group. Sizes are bytes. Errors are those of `dsg.storage.errors`.
 """
 
 from __future__ import annotations
@@ -145,7 +145,10 @@ class EventStream(Protocol):
     """Events as they come. One thread iterates; any thread may close."""
 
     def __iter__(self) -> Iterator[ZfsEvent]:
-        """Yield events, blocking between them; ends after `close`. Raises CommandFailed when the source dies by itself."""
+        """Yield events, blocking between them; ends after `close`.
+
+        Raises CommandFailed when the source dies by itself.
+        """
 
     def close(self) -> None:
         """End the stream and free what it holds; a second call does nothing."""
@@ -174,15 +177,18 @@ class Zfs(Protocol):
     ) -> Mapping[str, Dataset]:
         """Return the datasets of the given kinds at and below `roots`, with the named properties, by name.
 
-        `depth` counts levels below each root, 0 for the roots alone, None for all. Roots that do not exist are left out:
-        absence is an answer here. User properties that a dataset does not have are left out of `properties`; native ones
-        that do not apply have the value `-`. One process, however many roots.
+        `depth` counts levels below each root, 0 for the roots alone, None for all. Roots that do not exist are left
+        out: absence is an answer here. User properties that a dataset does not have are left out of `properties`;
+        native ones that do not apply have the value `-`. One process, however many roots.
         """
 
     def create(self, name: str, properties: Mapping[str, str]) -> None:
-        """Create a filesystem with local properties, in one transaction group; it is not mounted.
+        """Create a filesystem with local properties; it is not mounted.
 
-        An encrypted one names a key file on the node by `keylocation=file://…`; the key itself never passes through here.
+        The properties land in a later transaction group than the filesystem: a power cut can leave it without them.
+
+        An encrypted one names a key file on the node by `keylocation=file://…`; the key itself never passes through
+        here.
         Raises AlreadyExists, NotFound (the parent), InvalidValue, OutOfSpace, KeyUnavailable.
         """
 
@@ -192,11 +198,17 @@ class Zfs(Protocol):
     def inherit(self, name: str, properties: Sequence[str]) -> None:
         """Clear local values, so that the dataset inherits them or has the default."""
 
+    def rename(self, name: str, new: str) -> None:
+        """Rename a filesystem with everything below it, in one transaction group (zfs-rename(8)).
+
+        Raises NotFound (the filesystem or the new parent), AlreadyExists, InvalidValue (into itself, another pool).
+        """
+
     def destroy(self, name: str) -> None:
         """Destroy one filesystem or one snapshot, never recursively.
 
-        Raises NotFound, HasDependents (children, snapshots, clones), Held, Busy (mounted and in use). A mounted but idle
-        filesystem with mountpoint=legacy is not unmounted by this call: it raises Busy.
+        Raises NotFound, HasDependents (children, snapshots, clones), Held, Busy (mounted and in use). A mounted but
+        idle filesystem with mountpoint=legacy is not unmounted by this call: it raises Busy.
         """
 
     def destroy_snapshots(self, dataset: str, names: Sequence[str]) -> None:
@@ -206,7 +218,10 @@ class Zfs(Protocol):
         """
 
     def snapshot(self, names: Sequence[str], properties: Mapping[str, str] | None = None) -> None:
-        """Take snapshots (`dataset@name`) of one pool atomically, with user properties. Raises AlreadyExists, NotFound."""
+        """Take snapshots (`dataset@name`) of one pool atomically, with user properties.
+
+        Raises AlreadyExists, NotFound.
+        """
 
     def clone(self, snapshot: str, name: str, properties: Mapping[str, str]) -> None:
         """Create a filesystem from a snapshot; it is not mounted. Raises NotFound, AlreadyExists."""
@@ -229,8 +244,8 @@ class Zfs(Protocol):
     def program(self, pool: str, source: str, arguments: Sequence[str], *, sync: bool = True) -> ProgramValue:
         """Run a channel program (zfs-program(8)): all its changes land in one transaction group.
 
-        `source` is Lua; the arguments are `...`.argv in it, as zfs-program(8) passes them. `sync=False` runs it read-only
-        (`-n`). Returns what the program returns. Nothing is rolled back when a program stops half-way.
+        `source` is Lua; the arguments are `...`.argv in it, as zfs-program(8) passes them. `sync=False` runs it
+        read-only (`-n`). Returns what the program returns. Nothing is rolled back when a program stops half-way.
         Raises ProgramFailed with the program's error, PoolNotFound.
         """
 

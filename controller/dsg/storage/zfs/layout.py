@@ -29,6 +29,15 @@ RELEASED = f"{PROPERTY_PREFIX}released"
 USER_PROPERTIES = (LAYOUT_PROPERTY, UID, IDENTITY, HEAD, APPLIED, RELEASED)
 
 
+def unfinished(dataset: str, uid: str) -> str:
+    """Return the name under which a repository's parent dataset is made, before it gets its own by a rename.
+
+    `zfs create` sets properties after it has created: a power cut can leave a dataset that does not say whose it is.
+    Under this name it can be told by the name.
+    """
+    return f"{dataset.rpartition('/')[0]}/dsg-new-{uid}"
+
+
 def holder(mountpoint: str) -> str:
     """Return the directory beside the mountpoint in which generations are mounted: `/srv/dsg/.justice`."""
     path = PurePosixPath(mountpoint)

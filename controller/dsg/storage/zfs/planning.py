@@ -13,6 +13,7 @@ from dsg.storage.zfs.interface import Dataset, DatasetKind
 from dsg.storage.zfs.observation import Observation, storage_of
 from dsg.storage.zfs.steps import (
     CreateDataset,
+    CreateParent,
     InheritProperties,
     LoadKey,
     MakeReadOnly,
@@ -140,7 +141,8 @@ def _creation(target: Target, storage: ZfsStorage) -> tuple[ZfsStep, ...]:
     values = policy.creation_values(policy.parent_values(storage)) | policy.identity_values(target)
     if storage.encryption is not None:
         values |= {"encryption": storage.encryption.algorithm, "keyformat": "raw"}
-    parent = CreateDataset(Cause.CREATE, storage.dataset, tuple(values.items()))
+    unfinished = layout.unfinished(storage.dataset, target.uid)
+    parent = CreateParent(Cause.CREATE, storage.dataset, unfinished, tuple(values.items()))
     return (parent, *_first_generation(target, storage, create=True))
 
 
@@ -149,9 +151,12 @@ def _first_generation(target: Target, storage: ZfsStorage, *, create: bool) -> t
     dataset = f"{storage.dataset}/{FIRST_GENERATION}"
     directory = layout.generation_directory(storage.mountpoint, FIRST_GENERATION)
     steps: list[ZfsStep] = []
+    values = tuple(policy.creation_values(policy.generation_values(storage)).items())
     if create:
-        values = policy.creation_values(policy.generation_values(storage))
-        steps.append(CreateDataset(Cause.CREATE, dataset, tuple(values.items())))
+        steps.append(CreateDataset(Cause.CREATE, dataset, values))
+    elif values:
+        # It was created and the properties may not have followed.
+        steps.append(SetProperties(Cause.CREATE, dataset, values))
     steps.append(Mount(Cause.CREATE, dataset, directory))
     steps.append(_owner_step(Cause.CREATE, target, directory))
     # Last on disk: once there is a head, a missing generation means lost data and is never made anew.
@@ -185,7 +190,12 @@ def _upkeep(
         return Plan(problem=mismatch)
     drift: list[Finding] = []
     policy_steps = _policy_steps(target, storage, observed, parent, drift)
-    reveal_steps, mount_problem = _reveal_steps(storage, observed, observed.head, drift, link_problem)
+    applied = policy.read_record(parent.local(layout.APPLIED))
+    # An interrupted change of owner leaves the mount writable: that was us.
+    ours = applied.get(policy.OWNER) != policy.wanted_owner(target) or any(
+        isinstance(step, SetOwner) and step.cause is Cause.CHANGE for step in policy_steps
+    )
+    reveal_steps, mount_problem = _reveal_steps(storage, observed, observed.head, drift, link_problem, ours=ours)
     return Plan((*steps, *policy_steps, *reveal_steps), tuple(drift), mount_problem)
 
 
@@ -250,9 +260,18 @@ def _property_steps(cause: Cause, dataset: str, differences: Iterable[policy.Dif
 
 
 def _reveal_steps(
-    storage: ZfsStorage, observed: Observation, head: str, drift: list[Finding], link_problem: Problem | None
+    storage: ZfsStorage,
+    observed: Observation,
+    head: str,
+    drift: list[Finding],
+    link_problem: Problem | None,
+    *,
+    ours: bool,
 ) -> tuple[list[ZfsStep], Problem | None]:
-    """Return the steps that let readers see the head. They are taken under every drift policy: readers rely on them."""
+    """Return the steps that let readers see the head. They are taken under every drift policy: readers rely on them.
+
+    `ours`: a writable mount is explained by a change of our own.
+    """
     dataset, directory = f"{storage.dataset}/{head}", layout.generation_directory(storage.mountpoint, head)
     mounted = observed.mounts.get(head)
     steps: list[ZfsStep] = []
@@ -260,6 +279,8 @@ def _reveal_steps(
         return steps, Problem("MountpointTaken", f"{mounted.dataset} is mounted at {directory}; it was not touched")
     if mounted is None:
         steps.append(Mount(Cause.REVEAL, dataset, directory))
+    elif not mounted.read_only and ours:
+        steps.append(MakeReadOnly(Cause.CHANGE, directory))
     elif not mounted.read_only:
         finding = Finding(directory, "mount", "read-only", "writable")
         drift.append(finding)

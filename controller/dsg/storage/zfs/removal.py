@@ -14,6 +14,7 @@ from dsg.storage.zfs.observation import Observation, storage_of
 from dsg.storage.zfs.steps import (
     DestroyDataset,
     DestroyVersions,
+    DiscardUnfinished,
     RemoveDirectory,
     RemoveLink,
     SetProperties,
@@ -52,10 +53,16 @@ def owned(target: Target, observed: Observation) -> bool:
 def plan_release(target: Target, observed: Observation, now: str) -> Plan:
     """Return the steps that hide a repository and mark its data as released; data of another object is not touched."""
     if not owned(target, observed):
-        return Plan()
+        return _discard(target)
     storage = storage_of(target)
     marked = SetProperties(Cause.REMOVE, storage.dataset, ((layout.RELEASED, now),))
     return Plan((*_hide(target, observed, may_stay=True), marked))
+
+
+def _discard(target: Target) -> Plan:
+    """Return the step that removes what an interrupted creation of this very object may have left."""
+    unfinished = layout.unfinished(storage_of(target).dataset, target.uid)
+    return Plan((DiscardUnfinished(Cause.REMOVE, unfinished),))
 
 
 def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[ZfsStep]:
@@ -68,9 +75,14 @@ def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[ZfsS
         and link.target.startswith(layout.link_target(storage.mountpoint, ""))
     ):
         steps.append(RemoveLink(Cause.REMOVE, storage.mountpoint))
-    for generation, mount in sorted(observed.mounts.items()):
-        if mount.dataset == f"{storage.dataset}/{generation}":
-            steps.append(Unmount(Cause.REMOVE, mount.directory, may_stay=may_stay))
+    for generation in sorted(filter(is_generation, observed.children)):
+        directory = layout.generation_directory(storage.mountpoint, generation)
+        mount = observed.mounts.get(generation)
+        if mount is None:
+            # An interrupted removal may have left the directory.
+            steps.append(RemoveDirectory(Cause.REMOVE, directory))
+        elif mount.dataset == f"{storage.dataset}/{generation}":
+            steps.append(Unmount(Cause.REMOVE, directory, may_stay=may_stay))
     steps.append(RemoveDirectory(Cause.REMOVE, layout.holder(storage.mountpoint)))
     return steps
 
@@ -78,7 +90,7 @@ def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[ZfsS
 def plan_destroy(target: Target, found: Inventory) -> Plan:
     """Return the steps that destroy a repository's data, or the problem that names what is not its own."""
     if not owned(target, found.observed):
-        return Plan()
+        return _discard(target)
     foreign = _foreign(storage_of(target).dataset, found)
     if foreign:
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""

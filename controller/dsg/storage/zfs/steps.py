@@ -51,6 +51,47 @@ class CreateDataset(ZfsStep):
 
 
 @dataclass(frozen=True, slots=True)
+class CreateParent(ZfsStep):
+    """Create a repository's parent dataset, so that it appears under its name only with all its properties."""
+
+    dataset: str
+    unfinished: str
+    """Where it is made; see `layout.unfinished`."""
+    properties: tuple[tuple[str, str], ...]
+
+    def describe(self) -> str:
+        """Return what the step does, in one line."""
+        return f"create dataset {self.dataset} with {_assignments(self.properties)}"
+
+    def apply(self, zfs: Zfs, host: Host) -> None:
+        """Create and rename it; what an interrupted attempt left is replaced."""
+        try:
+            zfs.create(self.unfinished, dict(self.properties))
+        except errors.AlreadyExists:
+            zfs.destroy(self.unfinished)
+            zfs.create(self.unfinished, dict(self.properties))
+        zfs.rename(self.unfinished, self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardUnfinished(ZfsStep):
+    """Destroy what an interrupted creation left."""
+
+    dataset: str
+
+    def describe(self) -> str:
+        """Return what the step does, in one line."""
+        return f"destroy the unfinished dataset {self.dataset}, if there is one"
+
+    def apply(self, zfs: Zfs, host: Host) -> None:
+        """Destroy it; never recursively."""
+        try:
+            zfs.destroy(self.dataset)
+        except errors.NotFound:
+            return
+
+
+@dataclass(frozen=True, slots=True)
 class SetProperties(ZfsStep):
     """Set local properties of a dataset."""
 

@@ -80,6 +80,39 @@ def clone(pool: ModelPool, snapshot_name: str, name: str) -> Filesystem:
     return filesystem
 
 
+def rename(pool: ModelPool, name: str, new: str) -> None:
+    """Give a filesystem and all below it another name; what is mounted stays mounted."""
+    filesystem = pool.filesystem(name)
+    old_parent = filesystem.parent
+    if old_parent is None:
+        refuse(errno.EINVAL, InvalidValue, f"cannot rename '{name}': operation does not apply to pools", name)
+    if new == name or new.startswith(name + "/"):
+        text = f"cannot rename '{name}': a dataset can't be renamed into itself"
+        refuse(errno.EINVAL, InvalidValue, text, name)
+    parent = _place(pool, new)
+    pool.event(name)
+    pool.journal.drop(old_parent.children, name)
+    space.touch(filesystem)
+    pool.journal.set(filesystem, "parent", parent)
+    pool.journal.put(parent.children, new, filesystem)
+    _rename_below(pool, filesystem, new)
+    space.touch(filesystem)
+    pool.event(new)
+
+
+def _rename_below(pool: ModelPool, filesystem: Filesystem, new: str) -> None:
+    pool.journal.drop(pool.datasets, filesystem.name)
+    for key, value in list(filesystem.local.items()):
+        pool.journal.put(filesystem.local, key, stored(new, value.local.value))
+    for old_name, child in list(filesystem.children.items()):
+        below = f"{new}/{old_name.rpartition('/')[2]}"
+        pool.journal.drop(filesystem.children, old_name)
+        pool.journal.put(filesystem.children, below, child)
+        _rename_below(pool, child, below)
+    pool.journal.set(filesystem, "name", new)
+    pool.journal.put(pool.datasets, new, filesystem)
+
+
 def destroy_filesystem(pool: ModelPool, name: str, *, apply: bool = True) -> None:
     """Destroy a filesystem that has no children, no snapshots, and is mounted nowhere."""
     filesystem = pool.filesystem(name)

@@ -140,8 +140,8 @@ class ModelHost:
             return
         if entry.kind is not PathKind.LINK:
             raise AlreadyExists(f"'{path}' is no symbolic link", subject=path)
-        self.node.put(place, None)
-        self.node.change_in_memory()
+        self.node.put(place, None, durable=True)
+        self._fsync(place)
 
     def _link_place(self, path: str) -> Place:
         place = self.node.files.resolve(path)

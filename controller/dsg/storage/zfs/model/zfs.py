@@ -190,6 +190,15 @@ class ModelZfs:
             if key == "readonly" and isinstance(thing, Filesystem):
                 self._follow_readonly(thing)
 
+    @operation("zfs")
+    def rename(self, name: str, new: str) -> None:
+        """See `Zfs.rename`."""
+        pool = self._pool(name)
+        if names.pool_of(new) != pool.name:
+            refuse(errno.EXDEV, InvalidValue, f"cannot rename '{name}': datasets must be within same pool", name)
+        changes.rename(pool, name, new)
+        self.node.commit(pool)
+
     # ---- destroying
 
     @operation("zfs")
