@@ -11,6 +11,9 @@ from dsg.api.reasons import POOL, REPOSITORY
 from dsg.operator.kubernetes_cluster import PLURALS
 from dsg.reconcile.cluster import Raw
 
+WATCHED = (*(f"{plural}.{GROUP}" for plural in PLURALS.values()), "namespaces")
+"""What is watched, as `plural.group`: the silence of any of these means that the operator hears nothing."""
+
 
 class Receiver(Protocol):
     """Takes what the watches bring."""

@@ -52,8 +52,9 @@ def local_storage() -> Storage:
     """Return this machine's own storage: OpenZFS by its command line, and POSIX file systems."""
     runner = Runner()
     zfs, host, files = CommandLineZfs(runner), LocalHost(runner), LocalFiles()
-    repositories = {"zfs": ZfsRepositories(zfs, host), "xfs": XfsRepositories(host, files)}
-    return Storage(repositories, {"zfs": ZfsPools(zfs, host), "xfs": XfsPools(host, files)}, zfs)
+    repositories: dict[str, RepositoryType] = {"zfs": ZfsRepositories(zfs, host), "xfs": XfsRepositories(host, files)}
+    pools: dict[str, PoolType] = {"zfs": ZfsPools(zfs, host), "xfs": XfsPools(host, files)}
+    return Storage(repositories, pools, zfs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,12 @@ def serve(
     stop: threading.Event | None = None,
 ) -> None:
     """Run one node's operator until it is told to stop (SIGTERM, SIGINT, or `stop` where it runs in a thread)."""
-    heartbeats = Heartbeats()
-    metrics = ReconcileMetrics()
+    heartbeats, store = Heartbeats(), Store()
+    for resource in handlers.WATCHED:
+        heartbeats.expect(resource)
+    metrics = ReconcileMetrics(heartbeats, store.objects)
     server = ApiServer(client, heartbeats, metrics.request)
-    store, cluster = Store(), KubernetesCluster(server, settings.node)
+    cluster = KubernetesCluster(server, settings.node)
     engine = Engine(settings.node, storage.repository_types, storage.pool_types, cluster, store)
     receiver = _Receiver()
     endpoints = Endpoints(heartbeats) if listen is not None else None
@@ -103,10 +106,9 @@ def serve(
         leases = Leases(server, lease_namespace)
         operator = NodeOperator(settings, engine, store, cluster, leases, storage.zfs, heartbeats, metrics.passed)
         receiver.operator = operator
-        if endpoints is not None and listen is not None:
-            await endpoints.start(listen.host, listen.port)
+        port = await endpoints.start(listen.host, listen.port) if endpoints is not None and listen is not None else None
         operator.start()
-        _log.info("operator started", node=settings.node)
+        _log.info("operator started", node=settings.node, port=port)
 
     async def cleanup(**_: Any) -> None:
         if receiver.operator is not None:

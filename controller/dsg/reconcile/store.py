@@ -63,6 +63,11 @@ class Store:
             self._namespaces[name] = dict(labels)
             return changed
 
+    def objects(self) -> list[Raw]:
+        """Return the objects as they are known now."""
+        with self._lock:
+            return list(self._objects.values())
+
     def world(self) -> World:
         """Return the present moment."""
         with self._lock:
