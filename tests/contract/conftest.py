@@ -1,0 +1,59 @@
+"""The bench: the model, or the pool that DSG_TEST_POOL names."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from dsg.storage.zfs.interface import Zfs
+
+from .bench import Bench, ModelBench, RealBench
+
+POOL = os.environ.get("DSG_TEST_POOL", "")
+_numbers = itertools.count(1)
+
+settings.register_profile(
+    "contract",
+    max_examples=4 if POOL else 60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=bool(POOL),
+)
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[str]:
+    """The dataset above every test's own; empty on the model."""
+    if not POOL:
+        yield ""
+        return
+    from dsg.storage.zfs.command_line import CommandLineZfs
+
+    zfs: Zfs = CommandLineZfs()
+    name = f"{POOL}/contract-{os.getpid()}"
+    zfs.create(name, {"mountpoint": "none"})
+    yield name
+    zfs.destroy(name)
+
+
+@pytest.fixture(params=["openzfs" if POOL else "model"])
+def bench(home: str, tmp_path: Path) -> Iterator[Bench]:
+    """A dataset and a directory of the test's own, on the model or on OpenZFS."""
+    made: Bench
+    if POOL:
+        from dsg.storage.local_host import LocalHost
+        from dsg.storage.zfs.command_line import CommandLineZfs
+
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        made = RealBench(CommandLineZfs(), LocalHost(), f"{home}/t{next(_numbers)}", str(scratch))
+    else:
+        made = ModelBench()
+    made.zfs.create(made.root, {"mountpoint": "legacy", "compression": "off", "atime": "off"})
+    yield made
+    made.clean()
