@@ -62,7 +62,8 @@ def test_thresholds_warn_once_and_clear() -> None:
     world.run()
     assert world.pool_condition("ScrubOverdue")["status"] == "True"
     world.node.pool("tank").condition.scan = Scan("scrub", "finished", 0, int(START.timestamp()), 0, 100.0)
-    world.node.write("tank/dsg/justice/g1", "big", random.Random(1).randbytes(40 << 20), sync=True)
+    world.node.write("tank/dsg/justice/g1", "big", random.Random(1).randbytes(40 << 20))
+    node.sync()
     world.run()
     assert world.pool_condition("ScrubOverdue")["status"] == "False"
     assert world.pool_condition("CapacityPressure")["status"] == "True"
