@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import partial
@@ -99,7 +99,7 @@ class Lab(AbstractContextManager["Lab"]):
         if rights.is_dir():
             self.api.kubectl("admin", "apply", "--server-side", "-k", str(rights))
 
-    def start_operator(self, name: str, args: Sequence[str] = ()) -> None:
+    def start_operator(self, name: str, args: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         """Have the operator of this tree run on a node: installs the wheel, and restarts one that runs from another.
 
         Raises `LabError` with the end of the operator's log when it ends within its first seconds.
@@ -110,7 +110,7 @@ class Lab(AbstractContextManager["Lab"]):
             node.install(file)
         if node.operator_running():
             return
-        node.start_operator(name, self.api.kubeconfig("operator", for_guest=True), args)
+        node.start_operator(name, self.api.kubeconfig("operator", for_guest=True), args, environment)
         deadline = time.monotonic() + _OPERATOR_SETTLE
         while time.monotonic() < deadline:
             if not node.operator_running():

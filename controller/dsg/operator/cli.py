@@ -44,6 +44,10 @@ def run(
     kubeconfig: Kubeconfig = None,
     resync: Annotated[float, typer.Option(min=1, help="Seconds between two looks at everything.")] = 60.0,
     listen: Annotated[str, typer.Option(help="HOST:PORT of /healthz, /readyz and /metrics.")] = "127.0.0.1:8080",
+    command_timeout: Annotated[
+        float,
+        typer.Option(min=1, help="Seconds that a storage command may take that changes nothing; others twice that."),
+    ] = 60.0,
     lease_namespace: Namespace = "dsg-system",
     log_level: LogLevel = "info",
     log_format: LogFormat = "json",
@@ -65,7 +69,7 @@ def run(
         client = _client(kubeconfig)
         process.serve(
             NodeSettings(node, resync),
-            process.local_storage(),
+            process.local_storage(command_timeout),
             client,
             lease_namespace=lease_namespace,
             listen=process.Listen(host.strip("[]"), int(port)),

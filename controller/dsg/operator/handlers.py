@@ -51,7 +51,8 @@ def settings_for(node: str) -> kopf.OperatorSettings:
     """Return kopf's settings for one node's operator (docs: neighbours' outages taught each of them)."""
     settings = kopf.OperatorSettings()
     settings.peering.standalone = True
-    settings.persistence.finalizer = finalizer(node)
+    # kopf removes a finalizer of its own name wherever it needs none, which is everywhere here: it must not be ours.
+    settings.persistence.finalizer = f"{finalizer(node)}.kopf"
     prefix = finalizer(node).replace("/", ".")
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=prefix, v1=False)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=prefix, v1=False)

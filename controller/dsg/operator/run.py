@@ -26,7 +26,7 @@ from dsg.storage.repository_type import RepositoryType
 from dsg.storage.xfs.files import LocalFiles
 from dsg.storage.xfs.pool import XfsPools
 from dsg.storage.xfs.repository import XfsRepositories
-from dsg.storage.zfs.command_line import CommandLineZfs
+from dsg.storage.zfs.command_line import CommandLineZfs, Timeouts
 from dsg.storage.zfs.interface import Zfs
 from dsg.storage.zfs.pool import ZfsPools
 from dsg.storage.zfs.repository import ZfsRepositories
@@ -48,10 +48,14 @@ class Storage:
     """Whose events are followed; None where there is no ZFS to follow."""
 
 
-def local_storage() -> Storage:
-    """Return this machine's own storage: OpenZFS by its command line, and POSIX file systems."""
+def local_storage(command_timeout: float = 60.0) -> Storage:
+    """Return this machine's own storage: OpenZFS by its command line, and POSIX file systems.
+
+    `command_timeout` is in seconds, for commands that only read; those that change something get twice as long.
+    """
     runner = Runner()
-    zfs, host, files = CommandLineZfs(runner), LocalHost(runner), LocalFiles()
+    timeouts = Timeouts(read=command_timeout, change=2 * command_timeout)
+    zfs, host, files = CommandLineZfs(runner, timeouts), LocalHost(runner, timeout=command_timeout), LocalFiles()
     repositories: dict[str, RepositoryType] = {"zfs": ZfsRepositories(zfs, host), "xfs": XfsRepositories(host, files)}
     pools: dict[str, PoolType] = {"zfs": ZfsPools(zfs, host), "xfs": XfsPools(host, files)}
     return Storage(repositories, pools, zfs)
