@@ -32,44 +32,10 @@ from dsg.storage.errors import (
     ZfsUnavailable,
 )
 from dsg.storage.host import Mount, PathKind, PathState
+from dsg.storage.mountinfo import PATH, MountEntry, parse_mountinfo
 from dsg.storage.process import Completed, Runner
 
 _PARENT_MODE = 0o755
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
-
-
-@dataclass(frozen=True, slots=True)
-class MountEntry:
-    """One line of mountinfo, of any file system."""
-
-    directory: str
-    root: str
-    """The directory of the file system that is shown; `/` unless it is a bind mount of a part of it."""
-    filesystem: str
-    source: str
-    read_only: bool
-
-
-def parse_mountinfo(content: bytes) -> list[MountEntry]:
-    """Parse /proc/self/mountinfo (proc_pid_mountinfo(5)), in mount order. Lines that are cut off are passed over."""
-    found = []
-    for line in content.split(b"\n"):
-        left, separator, right = line.partition(b" - ")
-        before, after = left.split(b" "), right.split(b" ")
-        if not separator or len(before) < 6 or len(after) < 3:  # noqa: PLR2004
-            continue
-        root, directory, options = before[3], before[4], before[5]
-        filesystem, source, super_options = after[0], after[1], after[2]
-        read_only = b"ro" in options.split(b",") or b"ro" in super_options.split(b",")
-        found.append(
-            MountEntry(_unescape(directory), _unescape(root), _unescape(filesystem), _unescape(source), read_only)
-        )
-    return found
-
-
-def _unescape(field: bytes) -> str:
-    """Undo the octal escapes of space, tab, line break and backslash."""
-    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), field))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +53,11 @@ _MESSAGES = (
     _Said(re.compile("unable to open the dataset|does not exist|No such file|Not a directory"), NotFound),
     _Said(re.compile("not mounted|no mount point specified|mount point not mounted"), NotFound),
     _Said(re.compile("cannot be mounted using 'mount'"), InvalidValue),
-    _Said(re.compile("[Pp]ermission denied|must be superuser|Operation not permitted"), PermissionDenied),
+    _Said(re.compile("Read-only file system"), ReadOnlyPool),
+    _Said(
+        re.compile("Insufficient privileges|[Pp]ermission denied|must be superuser|Operation not permitted"),
+        PermissionDenied,
+    ),
 )
 
 
@@ -99,7 +69,7 @@ class LocalHost:
         runner: Runner | None = None,
         *,
         timeout: float = 60.0,
-        mountinfo: Path = Path("/proc/self/mountinfo"),
+        mountinfo: Path = PATH,
         mount: str = "mount",
         umount: str = "umount",
     ) -> None:
@@ -237,6 +207,8 @@ class LocalHost:
             with _opened(path, os.O_DIRECTORY | os.O_NOFOLLOW) as descriptor:
                 os.fchown(descriptor, uid, gid)
                 os.fchmod(descriptor, mode)
+        except NotADirectoryError as error:
+            raise InvalidValue(f"cannot set the owner of {path}: it is no directory", subject=path) from error
         except OSError as error:
             raise _typed(error, "set the owner of", path) from error
 

@@ -1,16 +1,18 @@
 """OpenZFS through zfs(8) and zpool(8): the implementation of `Zfs` that runs on storage nodes.
 
-Versions from 2.3 are read as JSON, older ones from 2.1 as text (`-Hp`). What is run is in `commands`, what it prints in
-`parse_json` and `parse_text`, what goes wrong in `stderr`.
+Pools are read as JSON from OpenZFS 2.3 on, and as text (`-Hp`) before; datasets always as text (see `read`). What is
+run is in `commands`, what it prints in `parse_json` and `parse_text`, what goes wrong in `stderr`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from dsg.storage.errors import CommandFailed, StorageError, ZfsUnavailable
+from dsg.storage.errors import Busy, CommandFailed, StorageError, ZfsUnavailable
+from dsg.storage.mountinfo import PATH as MOUNTINFO
+from dsg.storage.mountinfo import MountEntry, parse_mountinfo
 from dsg.storage.process import CommandMissing, Completed, Runner
 from dsg.storage.zfs import commands, event_stream, parse_json, parse_text, stderr
 from dsg.storage.zfs.commands import Command
@@ -43,7 +45,13 @@ class CommandLineZfs:
     """OpenZFS on this node (`dsg.storage.zfs.interface.Zfs`). Any number of threads may call."""
 
     def __init__(
-        self, runner: Runner | None = None, timeouts: Timeouts | None = None, *, zfs: str = "zfs", zpool: str = "zpool"
+        self,
+        runner: Runner | None = None,
+        timeouts: Timeouts | None = None,
+        *,
+        zfs: str = "zfs",
+        zpool: str = "zpool",
+        mountinfo: Path = MOUNTINFO,
     ) -> None:
         """Share one runner among all that act on a node, so that what is stuck is known to all.
 
@@ -52,8 +60,8 @@ class CommandLineZfs:
         self._runner = runner if runner is not None else Runner()
         self._timeouts = timeouts if timeouts is not None else Timeouts()
         self._programs = {"zfs": zfs, "zpool": zpool}
+        self._mountinfo = mountinfo
         self._version: Version | None = None
-        self._absent: frozenset[str] = frozenset()
 
     # ---- running
 
@@ -132,10 +140,10 @@ class CommandLineZfs:
     ) -> Mapping[str, Dataset]:
         """Return the datasets at and below `roots`.
 
-        One run of `zfs get`, except that the names of more than ten thousand roots may take a second one (see
-        `commands.MAX_ARGUMENTS`), and that a root found missing takes one more: `zfs get -j` then prints nothing at
-        all, and the text form has to be read instead. Which roots were missing is remembered, so that the next read
-        asks for text at once.
+        One run of `zfs get`; the names of more than ten thousand roots may take a second one (`MAX_ARGUMENTS`). It is
+        read as text in every version. `zfs get -j` drops characters beyond U+FFFF, breaks off at a byte that is no
+        UTF-8, and prints nothing at all when one root is missing (seen in 2.3.9, and so in the source of 2.4.4). JSON
+        is asked for only where a user property imitates lines of the text form.
         """
         wanted = commands.properties_to_read(properties)
         tails = {DatasetKind.SNAPSHOT: "@", DatasetKind.BOOKMARK: "#"}
@@ -155,21 +163,19 @@ class CommandLineZfs:
     def _read(
         self, roots: Sequence[str], properties: Sequence[str], kinds: Sequence[DatasetKind], depth: int | None
     ) -> dict[str, Dataset]:
-        if self.version().json_output and self._absent.isdisjoint(roots):
-            command = commands.get(roots, properties, kinds, depth, json=True)
-            completed = self._run(command, self._timeouts.read, stderr.only_absent)
-            if completed.exit_code == 0:
-                # A value that is no UTF-8 breaks the JSON off; the text form takes any bytes.
-                with suppress(Unparsable):
-                    return parse_json.datasets(_text(completed))
         command = commands.get(roots, properties, kinds, depth, json=False)
         completed = self._run(command, self._timeouts.read, stderr.only_absent)
         try:
-            found = parse_text.datasets(_text(completed), properties)
+            return parse_text.datasets(_text(completed), properties)
+        except Unparsable as error:
+            if not self.version().json_output:
+                raise _not_understood(command, error) from error
+        absent = set(stderr.absent(completed.message))
+        command = commands.get([n for n in roots if n not in absent], properties, kinds, depth, json=True)
+        try:
+            return parse_json.datasets(self._read_output(command))
         except Unparsable as error:
             raise _not_understood(command, error) from error
-        self._absent = frozenset(stderr.absent(completed.message)) if completed.exit_code else frozenset()
-        return found
 
     def holds(self, snapshots: Sequence[str]) -> Sequence[Hold]:
         """Return the user holds of the given snapshots."""
@@ -203,8 +209,21 @@ class CommandLineZfs:
         self._change(commands.rename(name, new))
 
     def destroy(self, name: str) -> None:
-        """Destroy one filesystem or one snapshot."""
-        self._change(commands.destroy(name))
+        """Destroy one filesystem or one snapshot.
+
+        zfs-destroy(8) unmounts an idle filesystem by itself, mountpoint=legacy or not; here that is refused.
+        """
+        command = commands.destroy(name)
+        where = [mount.directory for mount in self._mounts() if (mount.filesystem, mount.source) == ("zfs", name)]
+        if where:
+            raise Busy(f"cannot {command.does}: it is mounted at {where[0]}; unmount it first", subject=name)
+        self._change(command)
+
+    def _mounts(self) -> list[MountEntry]:
+        try:
+            return parse_mountinfo(self._mountinfo.read_bytes())
+        except OSError as error:
+            raise CommandFailed(f"cannot read {self._mountinfo}: {error.strerror}") from error
 
     def destroy_snapshots(self, dataset: str, names: Sequence[str]) -> None:
         """Destroy snapshots of one dataset with one command."""

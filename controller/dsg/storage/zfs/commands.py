@@ -24,6 +24,9 @@ MAX_ARGUMENTS = 1024 * 1024
 limit of 8 MiB (execve(2)): names of 100 bytes fit ten thousand times."""
 MAX_ARGUMENT = 128 * 1024 - 1
 """Bytes of one argument (MAX_ARG_STRLEN less its final zero, execve(2))."""
+MAX_VALUE = 8191
+"""Bytes of a property's value (zfsprops(7), User Properties). Checked here, as OpenZFS finds a longer one only after it
+has set the others."""
 
 TYPE = "type"
 """The property that is always read last: it tells the kind, and ends every dataset's lines in the text form."""
@@ -101,17 +104,17 @@ def _property(name: str, subject: str) -> str:
     return name
 
 
-def _text(value: str, what: str, subject: str) -> str:
+def _text(value: str, what: str, subject: str, limit: int = MAX_ARGUMENT) -> str:
     if "\0" in value:
         raise InvalidValue(f"{what} of {subject} holds a zero byte", subject=subject)
-    if len(value.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT:
-        raise InvalidValue(f"{what} of {subject} is longer than {MAX_ARGUMENT} bytes", subject=subject)
+    if len(value.encode("utf-8", "surrogateescape")) > limit:
+        raise InvalidValue(f"{what} of {subject} is longer than {limit} bytes", subject=subject)
     return value
 
 
 def _assignments(properties: Mapping[str, str], subject: str) -> list[str]:
     return [
-        f"{_property(name, subject)}={_text(value, f'the value of {name}', subject)}"
+        f"{_property(name, subject)}={_text(value, f'the value of {name}', subject, MAX_VALUE)}"
         for name, value in properties.items()
     ]
 
@@ -229,12 +232,12 @@ def clone(origin: str, name: str, properties: Mapping[str, str]) -> Command:
 
 def rename(name: str, new: str) -> Command:
     """`zfs rename`: without mounting anything anew (`-u`), as mounts are the operator's own."""
-    return Command("zfs", "rename", ("-u", _dataset(name), _dataset(new)), f"rename {name} to {new}", name)
+    return Command("zfs", "rename", ("-u", "--", _dataset(name), _dataset(new)), f"rename {name} to {new}", name)
 
 
 def promote(name: str) -> Command:
-    """Make a clone the owner of its origin."""
-    return Command("zfs", "promote", ("--", _dataset(name)), f"promote {name}", name)
+    """Make a clone the owner of its origin; the one command that takes no `--`."""
+    return Command("zfs", "promote", (_dataset(name),), f"promote {name}", name)
 
 
 def hold(snapshots: Sequence[str], tag: str) -> Command:

@@ -1,4 +1,4 @@
-"""Parsers of the text that OpenZFS prints for scripts (`-Hp`), which is all there is before 2.3. Pure."""
+"""Parsers of the text that OpenZFS prints for scripts (`-Hp`). Pure."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def datasets(text: str, properties: Sequence[str]) -> dict[str, Dataset]:
     for name, values in records:
         if name in found:
             raise Unparsable(f"{name} comes twice; one of its user properties imitates the output of zfs(8)")
-        kind = values.pop(TYPE)
+        kind = values[TYPE]
         try:
             found[name] = Dataset(name, DatasetKind(kind.value), with_what_there_is(values))
         except ValueError as error:
@@ -201,8 +201,10 @@ def _data_errors(text: str) -> int:
 
 _DONE = re.compile(r"(?P<function>scrub|resilver).* with (?P<errors>\d+) errors on (?P<when>.+)")
 _CANCELED = re.compile(r"(?P<function>scrub|resilver) canceled on (?P<when>.+)")
+_MOMENT = r"\w+ \w+ \d+ [\d:]+ \d+"
 _RUNNING = re.compile(
-    r"(?P<function>scrub|resilver) (?:in progress|paused) since (?P<when>\w+ \w+ +\d+ [\d:]+ \d+)(?P<rest>.*)"
+    rf"(?P<function>scrub|resilver) (?:paused since {_MOMENT} scrub started on|in progress since) "
+    rf"(?P<when>{_MOMENT})(?P<rest>.*)"
 )
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)% done")
 

@@ -56,7 +56,7 @@ RULES: tuple[Rule, ...] = (
         ZfsUnavailable,
         "the tools and the kernel module are of different versions; reboot the node",
     ),
-    Rule(r"the ZFS utilities must be run as root", PermissionDenied, "run the operator as root"),
+    Rule(r"must be run as root", PermissionDenied, "run the operator as root"),
     # the pool
     Rule(r"pool I/O is currently suspended|pool is unavailable", PoolSuspended, _DEVICES),
     Rule(r"pool is read-only|dataset is read-only", ReadOnlyPool, "import the pool writable"),
@@ -109,20 +109,19 @@ RULES: tuple[Rule, ...] = (
         InvalidValue,
     ),
     Rule(r"invalid character|is not expected here|empty component|leading slash|trailing slash", InvalidValue),
-    Rule(
-        r"missing '.' delimiter|name is too long|dataset name is too long|reserved name|is found in name", InvalidValue
-    ),
+    Rule(r"missing '.' delimiter|name is too long|name '.*' is too long|reserved name|is found in name", InvalidValue),
     Rule(r"maximum name nesting|invalid name|must begin with a letter|is not a snapshot|tag too long", InvalidValue),
     Rule(r"not a cloned filesystem|source and target pools differ|parent is not a filesystem", InvalidValue),
     Rule(r"multiple snapshots of same fs|operation does not apply to pools|argument list too long", InvalidValue),
+    Rule(r"cannot be a descendant|use 'none' to disable|datasets must be within same pool", InvalidValue),
     Rule(r"invalid parent dataset|unsupported version or feature|keylocation must (not )?be", InvalidValue),
 )
 
 _COMPILED = tuple((re.compile(rule.pattern), rule) for rule in RULES)
 _SHOWN = 600
 
-PROGRAM_FAILED = "Channel program execution failed:"
-"""How the message about a failed channel program begins (zfs_main.c)."""
+PROGRAM_FAILED = "Channel program execution failed:\n"
+"""How the message about a program's own failure begins; one that could not be run is told in the same line."""
 _ABSENT = re.compile(
     r"cannot open '(?P<name>.*)': (dataset does not exist|no such pool or dataset|no such pool '.*'"
     r"|operation not applicable to datasets of this type)"
@@ -172,7 +171,7 @@ def error_of(command: Command, exit_code: int, stderr: str) -> StorageError:
     """Return the typed error of a command that failed."""
     what = f"cannot {command.does}"
     name = f"{command.program} {command.verb}"
-    if PROGRAM_FAILED in stderr:
+    if PROGRAM_FAILED in stderr and "must be run as root" not in stderr:
         said = stderr.partition(PROGRAM_FAILED)[2].strip()
         first = said.partition("\n")[0]
         return ProgramFailed(f"{what}: it failed with: {first}", subject=command.subject, details=said)
