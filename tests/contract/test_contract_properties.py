@@ -163,7 +163,9 @@ def test_invalid_names_and_values_are_refused_and_change_nothing(bench: Bench) -
 
 def test_none_clears_a_quota(bench: Bench) -> None:
     bench.zfs.set_properties(bench.root, {"quota": "1G", "refquota": "1G"})
-    bench.zfs.set_properties(bench.root, {"quota": "none", "refquota": "0"})
+    with pytest.raises(InvalidValue):
+        bench.zfs.set_properties(bench.root, {"quota": "none", "refquota": "0"})
+    bench.zfs.set_properties(bench.root, {"quota": "none", "refquota": "none"})
     found = bench.properties(bench.root, "quota", "refquota")
     assert {value.value for value in found.values()} == {"0"}
 

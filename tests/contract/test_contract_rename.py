@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dsg.storage.errors import AlreadyExists, InvalidValue, NotFound, StorageError
+from dsg.storage.errors import AlreadyExists, InvalidValue, NotFound, OutOfSpace, StorageError
 
 from .bench import Bench
 
@@ -42,6 +42,27 @@ def test_rename_refuses_and_changes_nothing(bench: Bench, new: str, error: type[
     with pytest.raises(error):
         bench.zfs.rename(name, f"{bench.root}/{new}")
     assert bench.exists(name)
+
+
+def test_rename_needs_room_for_names_and_below_quotas(bench: Bench) -> None:
+    name = bench.create("a", reservation="2M")
+    bench.create("small", quota="1M")
+    child = bench.create("a/" + "x" * (250 - len(name)))
+    with pytest.raises(OutOfSpace):
+        bench.zfs.rename(name, f"{bench.root}/small/a")
+    with pytest.raises(InvalidValue):
+        bench.zfs.rename(name, f"{bench.root}/longer-name")
+    assert bench.exists(child)
+
+
+def test_an_encrypted_child_stays_below_its_root(bench: Bench) -> None:
+    location = bench.key_file("key", bytes(32))
+    name = bench.create("e", encryption="on", keyformat="raw", keylocation=location)
+    child = bench.create("e/child")
+    with pytest.raises(StorageError):
+        bench.zfs.rename(child, f"{bench.root}/out")
+    bench.zfs.rename(name, f"{bench.root}/f")
+    assert bench.value(f"{bench.root}/f/child", "encryptionroot") == f"{bench.root}/f"
 
 
 def test_rename_of_what_is_not_there(bench: Bench) -> None:

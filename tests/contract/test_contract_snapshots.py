@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from dsg.storage.errors import AlreadyExists, HasDependents, Held, InvalidValue, NotFound, QuotaExceeded
+from dsg.storage.errors import AlreadyExists, HasDependents, Held, InvalidValue, NotFound, OutOfSpace, QuotaExceeded
 from dsg.storage.zfs.interface import Hold, Property, Source
 
 from .bench import FILESYSTEM, SNAPSHOT, Bench
@@ -232,7 +232,7 @@ def test_promote_needs_room_below_the_clones_quota(bench: Bench) -> None:
     bench.write_file(f"{bench.mounted(a)}/big", os.urandom(4 << 20), sync=True)
     bench.zfs.snapshot([f"{a}@s"])
     bench.zfs.clone(f"{a}@s", c, {"quota": "1M"})
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(OutOfSpace):
         bench.zfs.promote(c)
     assert bench.value(c, "origin") == f"{a}@s"
 

@@ -229,7 +229,8 @@ class Zfs(Protocol):
     def promote(self, name: str) -> None:
         """Make a clone the owner of its origin and all older snapshots (zfs-promote(8)).
 
-        Raises AlreadyExists on a snapshot-name collision, InvalidValue when it is no clone.
+        Raises AlreadyExists on a snapshot-name collision, InvalidValue when it is no clone, OutOfSpace when a quota above
+        it cannot take what moves.
         """
 
     def hold(self, snapshots: Sequence[str], tag: str) -> None:
@@ -245,7 +246,9 @@ class Zfs(Protocol):
         """Run a channel program (zfs-program(8)): all its changes land in one transaction group.
 
         `source` is Lua; the arguments are `...`.argv in it, as zfs-program(8) passes them. `sync=False` runs it
-        read-only (`-n`). Returns what the program returns. Nothing is rolled back when a program stops half-way.
+        read-only (`-n`). Returns what the program returns: lists come as objects with the keys `1`, `2`, …, nil as
+        true, and strings lose characters beyond U+FFFF (as zfs-program(8) prints JSON). Nothing is rolled back when a
+        program stops half-way.
         Raises ProgramFailed with the program's error, PoolNotFound.
         """
 

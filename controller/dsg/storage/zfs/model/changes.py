@@ -17,7 +17,6 @@ from dsg.storage.errors import (
     InvalidValue,
     NotFound,
     OutOfSpace,
-    QuotaExceeded,
 )
 from dsg.storage.zfs.interface import DatasetKind
 from dsg.storage.zfs.model import names, space
@@ -277,7 +276,7 @@ def _check_transfer(
                 f"cannot promote '{filesystem.name}': the snapshots up to '{origin.full_name}' take {moved} bytes, "
                 f"more than the quota of '{place.name}' leaves"
             )
-            refuse(errno.EDQUOT, QuotaExceeded, text, filesystem.name)
+            refuse(errno.EDQUOT, OutOfSpace, text, filesystem.name)
         place = place.parent
 
 

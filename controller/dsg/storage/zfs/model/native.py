@@ -77,6 +77,13 @@ def _size(text: str) -> str:
     return "0" if text == "none" else str(number(text))
 
 
+def _quota(text: str) -> str:
+    value = _size(text)
+    if value == "0" and text != "none":
+        raise ValueError("must not be 0: use 'none' to disable quota/refquota")
+    return value
+
+
 def _count(text: str) -> str:
     value = UNLIMITED if text == "none" else str(number(text))
     return "none" if value == UNLIMITED else value
@@ -192,8 +199,8 @@ def _own() -> Iterable[Native]:
         ("filesystem_limit", FS, "none", _count),
         ("fscontext", DATASET, "none", _any),
         ("keylocation", FS_VOL, "none", _keylocation),
-        ("quota", FS, "0", _size),
-        ("refquota", FS, "0", _size),
+        ("quota", FS, "0", _quota),
+        ("refquota", FS, "0", _quota),
         ("refreservation", FS_VOL, "0", _size),
         ("reservation", FS_VOL, "0", _size),
         ("rootcontext", DATASET, "none", _any),
