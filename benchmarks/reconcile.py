@@ -219,11 +219,8 @@ def measure(count: int) -> list[Phase]:
             url = path("apis", "dsg.hrdag.org", "v1alpha1", "namespaces", NAMESPACE, "repositories", "r00000")
             merge = "application/merge-patch+json"
             bench.admin.request("PATCH", url, resource="repositories", body=body, content_type=merge)
-            zfs = ModelZfs(bench.node)
-            while (
-                zfs.read(["tank/dsg/r00000"], ["compression"], depth=0)["tank/dsg/r00000"].value("compression")
-                != "zstd"
-            ):
+            dataset = bench.node.dataset("tank/dsg/r00000")
+            while dataset.setting("compression") != "zstd":
                 time.sleep(0.2)
             bench.settled()
 

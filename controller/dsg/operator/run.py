@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,6 +104,8 @@ def serve(
     engine = Engine(settings.node, storage.repository_types, storage.pool_types, cluster, store)
     receiver = _Receiver()
     endpoints = Endpoints(heartbeats) if listen is not None else None
+    # Our own lines say what was done; kopf's say only that a handler ran.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()
     handlers.register(registry, receiver)
 

@@ -20,7 +20,7 @@ from dsg.api.repository import Repository
 from dsg.api.storagepool import StoragePool
 from dsg.reconcile.admission import Offer, contains, refusal, shadowed
 from dsg.reconcile.claims import Claimant, overlaps
-from dsg.reconcile.cluster import Cluster, ClusterError, Gone, Key
+from dsg.reconcile.cluster import Cluster, ClusterError, Conflict, Gone, Key
 from dsg.reconcile.parsing import Parsed, Parser, repository_status, target
 from dsg.reconcile.pools import Pools, PoolWork, pool_target
 from dsg.reconcile.removals import Removals
@@ -247,7 +247,9 @@ class Engine:
 
     def _defer(self, key: Key, error: ClusterError, result: PassResult) -> None:
         if not isinstance(error, Gone):
-            _log.warning("write not taken", object=str(key), error=str(error))
+            # A conflict is the usual course: somebody else wrote meanwhile, and the newer object is on its way.
+            tell = _log.info if isinstance(error, Conflict) else _log.warning
+            tell("write not taken; it will be tried again", object=str(key), error=str(error))
             result.again.add(key)
 
     def _note(self, key: Key, problem: Problem | None, result: PassResult) -> None:
