@@ -229,8 +229,8 @@ class Zfs(Protocol):
     def promote(self, name: str) -> None:
         """Make a clone the owner of its origin and all older snapshots (zfs-promote(8)).
 
-        Raises AlreadyExists on a snapshot-name collision, InvalidValue when it is no clone, OutOfSpace when a quota above
-        it cannot take what moves.
+        Raises AlreadyExists on a snapshot-name collision, InvalidValue when it is no clone, OutOfSpace when a quota
+        above it cannot take what moves.
         """
 
     def hold(self, snapshots: Sequence[str], tag: str) -> None:
