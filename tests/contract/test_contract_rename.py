@@ -47,7 +47,7 @@ def test_rename_refuses_and_changes_nothing(bench: Bench, new: str, error: type[
 def test_rename_needs_room_for_names_and_below_quotas(bench: Bench) -> None:
     name = bench.create("a", reservation="2M")
     bench.create("small", quota="1M")
-    child = bench.create("a/" + "x" * (250 - len(name)))
+    child = bench.create("a/" + "x" * (247 - len(name)))
     with pytest.raises(OutOfSpace):
         bench.zfs.rename(name, f"{bench.root}/small/a")
     with pytest.raises(InvalidValue):

@@ -7,7 +7,7 @@ dsl_dataset.c, dsl_destroy.c and dsl_userhold.c of OpenZFS 2.3, and what OpenZFS
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from dsg.storage.errors import (
     AlreadyExists,
@@ -89,6 +89,7 @@ def rename(pool: ModelPool, name: str, new: str) -> None:
         text = f"cannot rename '{name}': a dataset can't be renamed into itself"
         refuse(errno.EINVAL, InvalidValue, text, name)
     parent = _place(pool, new)
+    _check_move(pool, filesystem, new, parent)
     pool.event(name)
     pool.journal.drop(old_parent.children, name)
     space.touch(filesystem)
@@ -97,6 +98,44 @@ def rename(pool: ModelPool, name: str, new: str) -> None:
     _rename_below(pool, filesystem, new)
     space.touch(filesystem)
     pool.event(new)
+
+
+def _check_move(pool: ModelPool, filesystem: Filesystem, new: str, parent: Filesystem) -> None:
+    """Refuse a rename that makes names too long, leaves an encryption root, or exceeds a quota on the way up."""
+    name = filesystem.name
+    for place in _subtree(filesystem):
+        longest = max((len(tail.encode()) + 1 for tail in (*place.snapshots, *place.bookmarks)), default=0)
+        if len(f"{new}{place.name.removeprefix(name)}".encode()) + longest > names.MAX_NAME:
+            refuse(errno.ENAMETOOLONG, InvalidValue, f"cannot rename '{name}': dataset name is too long", name)
+    root = filesystem.encryption_root
+    if root is not None and root is not filesystem and parent.encryption_root is not root:
+        text = f"cannot rename '{name}': cannot move encrypted child outside of its encryption root"
+        refuse(errno.EACCES, InvalidValue, text, name)
+    moved = max(space.used(filesystem, live=True), filesystem.own_number("reservation"))
+    if _blocking_quota(filesystem, parent, moved) is not None:
+        refuse(errno.EDQUOT, OutOfSpace, f"cannot rename '{name}': out of space below '{parent.name}'", name)
+
+
+def _subtree(filesystem: Filesystem) -> Iterator[Filesystem]:
+    yield filesystem
+    for child in filesystem.children.values():
+        yield from _subtree(child)
+
+
+def _blocking_quota(source: Filesystem, target: Filesystem, moved: int) -> Filesystem | None:
+    """Return the first filesystem whose quota is too small for what moves to the target, the shared ones aside."""
+    shared = set()
+    place: Filesystem | None = source
+    while place is not None:
+        shared.add(place.name)
+        place = place.parent
+    place = target
+    while place is not None and place.name not in shared:
+        quota = place.own_number("quota")
+        if quota and space.used(place, live=True) + moved > quota:
+            return place
+        place = place.parent
+    return None
 
 
 def _rename_below(pool: ModelPool, filesystem: Filesystem, new: str) -> None:
@@ -263,21 +302,13 @@ def _check_transfer(
     born = former.origin.txg if former.origin is not None else 0
     blocks = {block for taken in moving for block in taken.tree.blocks if block.birth > born}
     moved = sum(block.size for block in blocks)
-    shared = set()
-    place: Filesystem | None = former
-    while place is not None:
-        shared.add(place.name)
-        place = place.parent
-    place = filesystem
-    while place is not None and place.name not in shared:
-        quota = place.own_number("quota")
-        if quota and space.used(place, live=True) + moved > quota:
-            text = (
-                f"cannot promote '{filesystem.name}': the snapshots up to '{origin.full_name}' take {moved} bytes, "
-                f"more than the quota of '{place.name}' leaves"
-            )
-            refuse(errno.EDQUOT, OutOfSpace, text, filesystem.name)
-        place = place.parent
+    blocking = _blocking_quota(former, filesystem, moved)
+    if blocking is not None:
+        text = (
+            f"cannot promote '{filesystem.name}': the snapshots up to '{origin.full_name}' take {moved} bytes, "
+            f"more than the quota of '{blocking.name}' leaves"
+        )
+        refuse(errno.EDQUOT, OutOfSpace, text, filesystem.name)
 
 
 def _transfer(

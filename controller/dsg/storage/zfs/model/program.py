@@ -136,7 +136,9 @@ def run(pool: ModelPool, source: str, arguments: Sequence[str], *, sync: bool) -
 
 def _convert(value: Any, key: str, lua_type: Callable[[object], str | None], depth: int = 0) -> ProgramValue:
     """Turn a Lua value into what `zfs program -j` prints: keys become strings, lists stay tables."""
-    if value is None or isinstance(value, (bool, int, str)):
+    if isinstance(value, str):
+        return _printed(value)
+    if value is None or isinstance(value, (bool, int)):
         return value
     if isinstance(value, float):
         raise BeyondModel(f"the program returns the fraction {value} for '{key}'; OpenZFS's Lua has integers only")
@@ -149,11 +151,16 @@ def _convert(value: Any, key: str, lua_type: Callable[[object], str | None], dep
     for item, content in value.items():
         if isinstance(item, float) or not isinstance(item, (bool, int, str)):
             raise _Fatal(f"Invalid key type '{lua_type(item)}' in table")
-        text = str(item).lower() if isinstance(item, bool) else str(item)
+        text = str(item).lower() if isinstance(item, bool) else _printed(str(item))
         if text in result:
             raise _Fatal(f"Collision of key '{text}' in table")
         result[text] = _convert(content, text, lua_type, depth + 1)
     return result
+
+
+def _printed(text: str) -> str:
+    """Return a text as OpenZFS prints it in JSON: characters beyond U+FFFF are lost (libnvpair_json.c)."""
+    return "".join(character for character in text if character <= "\uffff")
 
 
 def _scattered(items: Iterable[str]) -> list[str]:

@@ -162,11 +162,11 @@ class ModelZfs:
         if first is not None:
             raise first
 
-    def _follow_readonly(self, changed: Filesystem) -> None:
-        """Let mounts follow the readonly property, on the dataset and on those that inherit it."""
+    def _follow_readonly(self, changed: Filesystem, *, below: bool = False) -> None:
+        """Let mounts follow the readonly property, on the dataset and on those that inherit it; or on all below."""
         for point in self.node.files.of_pool(names.pool_of(changed.name)):
             place: Filesystem | None = point.filesystem
-            while place is not None and place is not changed and "readonly" not in place.local:
+            while place is not None and place is not changed and (below or "readonly" not in place.local):
                 place = place.parent
             if place is changed:
                 point.read_only = point.filesystem.setting("readonly") == "on"
@@ -198,6 +198,7 @@ class ModelZfs:
             refuse(errno.EXDEV, InvalidValue, f"cannot rename '{name}': datasets must be within same pool", name)
         changes.rename(pool, name, new)
         self.node.commit(pool)
+        self._follow_readonly(pool.filesystem(new), below=True)
 
     # ---- destroying
 
