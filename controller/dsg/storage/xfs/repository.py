@@ -293,10 +293,17 @@ class XfsRepositories:
     def plan_release(self, target: Target, observed: Observation, now: str) -> Plan:
         """Return the steps that let go of a repository and keep its data."""
         if not owned(target, observed) or observed.record is None:
-            return Plan()
+            return self._leftover(target, observed)
         path = f"{storage_of(target).directory}/{RECORD}"
         marked = WriteRecord(Cause.REMOVE, path, replace(observed.record, released=now).encoded())
         return Plan((*self._hide(target, observed), marked))
+
+    def _leftover(self, target: Target, observed: Observation) -> Plan:
+        """Return the step that removes the empty directory that an interrupted creation or removal may have left."""
+        directory = observed.directory
+        if directory is None or directory.kind is not PathKind.DIRECTORY or not directory.empty:
+            return Plan()
+        return Plan((RemoveDirectory(Cause.REMOVE, storage_of(target).directory),))
 
     def _hide(self, target: Target, observed: Observation) -> Iterable[XfsStep]:
         storage = storage_of(target)
@@ -306,7 +313,7 @@ class XfsRepositories:
     def plan_destroy(self, target: Target, observed: Observation) -> Plan:
         """Return the steps that destroy a repository's data, the record last but for the directory itself."""
         if not owned(target, observed):
-            return Plan()
+            return self._leftover(target, observed)
         directory = storage_of(target).directory
         foreign = sorted(name for name in observed.names if name not in {RECORD, HEAD} and not is_generation(name))
         if foreign:

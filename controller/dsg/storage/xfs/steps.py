@@ -135,5 +135,5 @@ class RemoveDirectory(XfsStep):
 
     def apply(self, host: Host, files: Files) -> None:
         """Remove it; one that is not empty stays."""
-        with contextlib.suppress(errors.HasDependents):
+        with contextlib.suppress(errors.HasDependents, errors.Busy):
             host.remove_directory(self.path)
