@@ -1,1 +1,1 @@
-"""The custom resources as pydantic models: the only schema. CRDs, JSON Schemas and reference docs are generated from them."""
+"""The custom resources as pydantic models: the only schema. CRDs, JSON Schemas and reference docs come from them."""

@@ -17,11 +17,11 @@ from dsg.api.sizes import Limit, to_bytes, whole
 
 Compression = Annotated[
     str,
-    Field(min_length=2, max_length=16),
+    Field(max_length=16),
     matching(
         "off|lz4|lzjb|zle|gzip(-[1-9])?|zstd(-([1-9]|1[0-9]))?|zstd-fast(-([1-9]|[1-9]0|100|500|1000))?",
-        'compression is one of "off" (quoted: YAML reads a bare off as false), lz4, lzjb, zle, gzip, gzip-1 to gzip-9, zstd, '
-        "zstd-1 to zstd-19, zstd-fast, zstd-fast-N; 'on' means different things on different systems",
+        'compression is one of "off" (quoted: YAML reads a bare off as false), lz4, lzjb, zle, gzip, gzip-1 to gzip-9, '
+        "zstd, zstd-1 to zstd-19, zstd-fast, zstd-fast-N; 'on' means different things on different systems",
     ),
 ]
 RecordSize = Literal[
@@ -29,17 +29,19 @@ RecordSize = Literal[
 ]
 
 
-def _ordered(smaller: str, larger: str) -> bool:
-    return larger == "none" or smaller == "none" or to_bytes(smaller) <= to_bytes(larger)
+def _ordered(smaller: str | None, larger: str) -> bool:
+    return larger == "none" or smaller in {None, "none"} or to_bytes(str(smaller)) <= to_bytes(larger)
 
 
-def _ordered_rule(smaller: str, larger: str, message: str) -> Rule:
+def _ordered_rule(smaller: str, larger: str, message: str, *, optional: bool = False) -> Rule:
     a, b = f"self.{smaller}", f"self.{larger}"
+    guard = f"!has({a}) || " if optional else ""
     return Rule(
-        f"{a} == 'none' || {b} == 'none' || !isQuantity({a}) || !isQuantity({b}) || "
+        f"{guard}{a} == 'none' || {b} == 'none' || !isQuantity({a}) || !isQuantity({b}) || "
         f"quantity({a}).compareTo(quantity({b})) <= 0",
         message,
         lambda v: _ordered(getattr(v, smaller), getattr(v, larger)),
+        field=smaller,
     )
 
 
@@ -57,7 +59,7 @@ class ZfsProperties(Model):
     xattr: Literal["sa", "dir", "off"]
     """Where extended attributes live: sa (in the inode, fast), dir (hidden directory), or "off"."""
     quota: Limit
-    """Most space the repository may take in all: every version and every open transaction. A size such as 500Gi, or none."""
+    """Most space that all versions and open transactions may take together. A size such as 500Gi, or none."""
     refquota: Limit
     """Most space one version may refer to: what a researcher's tree may grow to. A size, or none."""
     reservation: Limit
@@ -73,7 +75,7 @@ class ZfsProperties(Model):
     """Size of inodes: auto suits xattr=sa."""
     checksum: Literal["on", "fletcher4", "sha256", "sha512", "skein", "edonr", "blake3"] | None = None
     """Checksum of blocks on disk; the default, on, is fletcher4. It can't be off here."""
-    copies: Literal[1, 2, 3] | None = None
+    copies: Annotated[int, Field(ge=1, le=3)] | None = None
     """Copies of each block, beyond the pool's own redundancy."""
     logbias: Literal["latency", "throughput"] | None = None
     """How synchronous writes use the log device."""
@@ -92,6 +94,15 @@ class ZfsProperties(Model):
         _ordered_rule("reservation", "quota", "reservation can't be larger than quota"),
         _ordered_rule(
             "refquota", "quota", "refquota can't be larger than quota: a version can't outgrow its repository"
+        ),
+        _ordered_rule(
+            "refreservation", "quota", "refreservation can't be larger than quota: OpenZFS refuses it", optional=True
+        ),
+        _ordered_rule(
+            "refreservation",
+            "refquota",
+            "refreservation can't be larger than refquota: OpenZFS refuses it",
+            optional=True,
         ),
     )
 

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from dsg.api.base import Conditions, Model, ObjectMeta, StatusModel
-from dsg.api.names import API_VERSION
+from dsg.api.base import MAX_COUNT, Conditions, Model, ObjectMeta, StatusModel
 from dsg.api.properties import ZfsProperties
 from dsg.api.rules import (
     AbsolutePath,
     DatasetName,
     Digest,
+    Distinct,
     MountPath,
     NodeName,
     PersonName,
@@ -21,17 +21,17 @@ from dsg.api.rules import (
     Rule,
     Version,
     below,
+    cel_string,
     matching,
 )
 
 _MOVE = "data does not move by editing a spec; declare a new Repository there and copy the data"
 
-_SET = {"x-kubernetes-list-type": "set"}
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
 
 class Encryption(Model):
-    """Native ZFS encryption, decided when the dataset is created. The key is a file on the node and never in Kubernetes."""
+    """Native ZFS encryption, decided when the dataset is created. The key is a file on the node."""
 
     algorithm: Literal["aes-256-gcm", "aes-256-ccm"]
     """Cipher and mode (zfsprops(7), encryption)."""
@@ -49,9 +49,9 @@ class ZfsStorage(Model):
     pool: PoolName
     """Imported ZFS pool on that node; a StoragePool must declare it."""
     dataset: DatasetName
-    """Parent dataset of the repository, such as tank/dsg/justice. It holds no files; generations g1, g2, … lie below it."""
+    """Parent dataset of the repository, such as tank/dsg/justice. It holds no files; generations lie below it."""
     mountpoint: MountPath
-    """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link that the operator keeps."""
+    """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link of the operator's."""
     properties: ZfsProperties
     """ZFS policy of the dataset, kept by the operator."""
     encryption: Encryption | None = None
@@ -66,6 +66,7 @@ class ZfsStorage(Model):
             "self.dataset.startsWith(self.pool + '/')",
             "dataset must lie in pool: write it as POOL/path",
             lambda v: below(v.dataset, v.pool),
+            field="dataset",
         ),
     )
     immutable: ClassVar[dict[str, str]] = {
@@ -79,16 +80,16 @@ class ZfsStorage(Model):
 
 
 class XfsStorage(Model):
-    """A repository on any POSIX file system, such as XFS: a directory with one directory below it for each generation."""
+    """A repository on any POSIX file system, such as XFS: a directory that holds one directory for each generation."""
 
     type: Literal["xfs"]
     """Kind of storage: zfs, or xfs for any POSIX file system."""
     node: NodeName
     """Storage node that holds the data; the operator started with this --node reconciles it."""
     directory: AbsolutePath
-    """Directory of the repository on the node, such as /data/dsg/justice. Generations g1, g2, … lie below it."""
+    """Directory of the repository on the node, such as /data/dsg/justice. Generations lie below it."""
     mountpoint: MountPath
-    """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link that the operator keeps."""
+    """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link of the operator's."""
     adopt: bool = False
     """Whether a directory that exists already may be taken over. It must also carry this repository's identity."""
 
@@ -102,6 +103,7 @@ class XfsStorage(Model):
                 and not below(v.directory, v.mountpoint)
                 and not below(v.mountpoint, v.directory)
             ),
+            field="mountpoint",
         ),
     )
     immutable: ClassVar[dict[str, str]] = {
@@ -131,27 +133,30 @@ class Owner(Model):
     """Numeric group id."""
     mode: Annotated[
         str,
-        Field(min_length=3, max_length=4),
+        Field(max_length=4),
         matching("[0-7]?[0-7]{3}", 'mode is three or four octal digits in quotes, such as "2770"'),
     ]
     """Permission bits in octal, quoted, such as "2770"."""
 
 
+_COMPONENT = r"[^/\x00]+"
+
 _COMPONENT_RULE = Rule(
-    "!self.contains('/') && self != '.' && self != '..'",
+    f"self.matches({cel_string(f'^{_COMPONENT}$')}) && self != '.' && self != '..'",
     "a name is one path component, without '/'",
-    lambda v: "/" not in v and v not in {".", ".."},
+    lambda v: v not in {"", ".", ".."} and not {"/", "\0"} & set(v),
 )
 
-FileName = Annotated[str, Field(min_length=1, max_length=255), _COMPONENT_RULE]
+FileName = Annotated[str, Field(max_length=255), _COMPONENT_RULE]
 
 RelativePath = Annotated[
     str,
-    Field(min_length=1, max_length=1024),
+    Field(max_length=1024),
     Rule(
-        "!self.startsWith('/') && !self.endsWith('/') && !self.split('/').exists(c, c == '' || c == '.' || c == '..')",
+        f"self.matches({cel_string(f'^{_COMPONENT}(/{_COMPONENT})*$')}) && "
+        "!self.split('/').exists(c, c == '.' || c == '..')",
         "a path is relative to the repository's root, without '.', '..', '//' or trailing '/'",
-        lambda v: not {"", ".", ".."} & set(v.split("/")),
+        lambda v: "\0" not in v and not {"", ".", ".."} & set(v.split("/")),
     ),
 ]
 
@@ -159,29 +164,30 @@ RelativePath = Annotated[
 class Ignore(Model):
     """What a sync leaves alone, beside hidden files."""
 
-    names: Annotated[list[FileName], Field(max_length=100, json_schema_extra=_SET)] = Field(default_factory=list)
+    names: Annotated[list[FileName], Field(max_length=100), Distinct()] = Field(default_factory=list)
     """File names, exactly, such as .DS_Store."""
     suffixes: Annotated[
         list[
             Annotated[
                 str,
-                Field(min_length=2, max_length=32),
+                Field(max_length=32),
                 matching("[.][^./]+", "a suffix is a dot and what follows it, such as .tmp"),
             ]
         ],
-        Field(max_length=100, json_schema_extra=_SET),
+        Field(max_length=100),
+        Distinct(),
     ] = Field(default_factory=list)
     """Last suffixes with their dot, such as .tmp."""
-    paths: Annotated[list[RelativePath], Field(max_length=100, json_schema_extra=_SET)] = Field(default_factory=list)
+    paths: Annotated[list[RelativePath], Field(max_length=100), Distinct()] = Field(default_factory=list)
     """Paths from the repository's root, with everything below them."""
 
 
 class Subjects(Model):
     """People by the names Kubernetes authenticates them under."""
 
-    users: Annotated[list[PersonName], Field(max_length=200, json_schema_extra=_SET)] = Field(default_factory=list)
+    users: Annotated[list[PersonName], Field(max_length=200), Distinct()] = Field(default_factory=list)
     """User names."""
-    groups: Annotated[list[PersonName], Field(max_length=50, json_schema_extra=_SET)] = Field(default_factory=list)
+    groups: Annotated[list[PersonName], Field(max_length=50), Distinct()] = Field(default_factory=list)
     """Group names."""
 
 
@@ -211,7 +217,7 @@ class Retention(Model):
     """Number of months for which the month's last version is kept."""
     yearly: Annotated[int, Field(ge=0, le=1000)] = 0
     """Number of years for which the year's last version is kept."""
-    named: Annotated[list[Version], Field(max_length=200, json_schema_extra=_SET)] = Field(default_factory=list)
+    named: Annotated[list[Version], Field(max_length=200), Distinct()] = Field(default_factory=list)
     """Versions kept for ever."""
     legal_hold: bool = False
     """While true, no version is pruned, whatever the other rules say."""
@@ -226,7 +232,8 @@ class RepositorySpec(Model):
     """Owner and permission of the tree's root."""
     data_dirs: Annotated[
         list[FileName],
-        Field(min_length=1, max_length=100, json_schema_extra=_SET),
+        Field(min_length=1, max_length=100),
+        Distinct(),
         Rule(
             "!('*' in self) || size(self) == 1",
             "dataDirs is either '*' alone (everything not hidden) or directory names",
@@ -237,14 +244,14 @@ class RepositorySpec(Model):
     ignore: Ignore | None = None
     """What a sync leaves alone."""
     name_rules: Literal["portable", "posix"] = "portable"
-    """File names that a sync admits: portable (valid on Linux, macOS and Windows), or posix (anything a Linux file can have)."""
+    """File names that a sync admits: portable (valid on Linux, macOS and Windows), or posix (whatever Linux allows)."""
     access: Access | None = None
     """Who may work with the repository; left out, nobody but through Kubernetes' own access control."""
     retention: Retention | None = None
     """Which versions are kept; left out, all of them."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
-    """What happens to the data when this object is deleted. Delete also needs the annotation dsg.hrdag.org/confirm-delete
-    with the repository's name.
+    """What happens to the data when this object is deleted. Delete also needs the repository's name in the annotation
+    dsg.hrdag.org/confirm-delete.
     """
     drift_policy: Literal["Correct", "Report"] = "Correct"
     """What happens to hand-made changes of policy on the node: set back, or only reported in the Drifted condition."""
@@ -315,7 +322,7 @@ class RepositoryStatus(StatusModel):
     """What is there."""
     head: HeadStatus | None = None
     """The current version; absent before the first sync."""
-    open_transactions: Annotated[int, Field(ge=0)] = 0
+    open_transactions: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
     """Transactions that are open now."""
     drift: Annotated[list[DriftStatus], Field(max_length=50, json_schema_extra=_ATOMIC)] = Field(default_factory=list)
     """Differences that stand now, because they are only reported."""
@@ -332,16 +339,22 @@ class RepositoryStatus(StatusModel):
 class Repository(Model):
     """A shared, versioned tree of research data: where it is stored, who owns it, how long its versions are kept."""
 
-    api_version: Annotated[str, Field(pattern=f"^{API_VERSION}$")]
+    api_version: Literal["dsg.hrdag.org/v1alpha1"]
+    """Group and version of the schema that this object follows."""
     kind: Literal["Repository"]
+    """Kind of object."""
     metadata: ObjectMeta
+    """Name, namespace, labels and annotations."""
     spec: RepositorySpec
+    """What the team declares."""
     status: RepositoryStatus | None = None
+    """What the node's operator found; written by it alone."""
 
     rules = (
         Rule(
             "size(self.metadata.name) <= 63",
             "a repository's name has at most 63 characters",
             lambda v: len(v.metadata.name) <= 63,  # noqa: PLR2004  (stated in the message)
+            field="metadata.name",
         ),
     )

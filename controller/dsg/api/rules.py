@@ -13,11 +13,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 VALIDATIONS = "x-kubernetes-validations"
+LIST_TYPE = "x-kubernetes-list-type"
+PATTERN = "x-dsg-pattern"
+"""In a string's schema: the pattern of a `matching` rule, for editors."""
 REFUSED = "x-dsg-refused"
 """In a union's schema: refused types and the advice for each."""
 
@@ -27,16 +30,23 @@ class Rule:
     """One law about a value.
 
     `cel` is a Common Expression Language rule on `self` (Kubernetes: CustomResourceDefinition validation rules);
-    `check` returns whether a value that has its type keeps the law; `message` says what is wrong and what would be right.
+    `check` returns whether a value that has its type keeps the law; `message` says what is wrong and what is right.
     """
 
     cel: str
     message: str
     check: Callable[[Any], bool]
+    field: str = ""
+    """For a rule on an object: the field, as specs write it, that a person would correct; errors point there."""
+    pattern: str = ""
+    """Regular expression that says the same, where one does."""
 
     def as_validation(self) -> dict[str, str]:
         """Return the rule as an item of `x-kubernetes-validations`."""
-        return {"rule": self.cel, "message": self.message}
+        found = {"rule": self.cel, "message": self.message}
+        if self.field:
+            found["fieldPath"] = f".{self.field}"
+        return found
 
     def enforce(self, value: Any) -> Any:
         """Return the value, or raise pydantic's error with the rule's message."""
@@ -51,6 +61,8 @@ class Rule:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         result = handler(schema)
         result.setdefault(VALIDATIONS, []).append(self.as_validation())
+        if self.pattern:
+            result[PATTERN] = {"pattern": self.pattern, "message": self.message}
         return result
 
 
@@ -66,7 +78,26 @@ def matching(pattern: str, message: str) -> Rule:
         cel=f"self.matches({cel_string(f'^(?:{pattern})$')})",
         message=message,
         check=lambda value: compiled.fullmatch(value) is not None,
+        pattern=f"^(?:{pattern})$",
     )
+
+
+class Distinct:
+    """Stands in a list's `Annotated` metadata: no item comes twice. The API server knows such lists as sets."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def enforce(value: list[Any]) -> list[Any]:
+            twice = [item for number, item in enumerate(value) if item in value[:number]]
+            if twice:
+                raise PydanticCustomError("rule", "{message}", {"message": f"{twice[0]} is listed twice"})
+            return value
+
+        return core_schema.no_info_after_validator_function(enforce, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        result = handler(schema)
+        result[LIST_TYPE] = "set"
+        return result
 
 
 @dataclass(frozen=True)
@@ -83,7 +114,9 @@ class Refused:
         def refuse(value: Any) -> Any:
             kind = value.get(self.discriminator) if isinstance(value, dict) else None
             if isinstance(kind, str) and kind in self.advice:
-                raise PydanticCustomError("rule", "{message}", {"message": self.advice[kind]})
+                told = PydanticCustomError("rule", "{message}", {"message": self.advice[kind]})
+                where = InitErrorDetails(type=told, loc=(self.discriminator,), input=kind)
+                raise ValidationError.from_exception_data(type(self).__name__, [where])
             return value
 
         return core_schema.no_info_before_validator_function(refuse, handler(source))
@@ -96,7 +129,7 @@ class Refused:
 
 NodeName = Annotated[
     str,
-    Field(min_length=1, max_length=63),
+    Field(max_length=63),
     matching(
         "[a-z0-9]([-a-z0-9]*[a-z0-9])?",
         "a node is named by lower-case letters, digits and '-', as in its --node option (RFC 1123 label)",
@@ -106,35 +139,35 @@ NodeName = Annotated[
 
 Version = Annotated[
     str,
-    Field(min_length=2, max_length=12),
+    Field(max_length=12),
     matching("s[1-9][0-9]*", "a version is written s1, s2, s3 and so on"),
 ]
 """A committed version's name."""
 
 Duration = Annotated[
     str,
-    Field(min_length=2, max_length=8),
+    Field(max_length=8),
     matching("[1-9][0-9]*(s|m|h|d)", "a duration is a whole number with s, m, h or d, such as 30m"),
 ]
 """A length of time."""
 
 PersonName = Annotated[
     str,
-    Field(min_length=1, max_length=256),
+    Field(max_length=256),
     matching("[^\\x00-\\x1f\\x7f]+", "a user or group name holds no control characters"),
 ]
 """A user's or group's name as Kubernetes authenticates it."""
 
 Digest = Annotated[
     str,
-    Field(min_length=64, max_length=64),
+    Field(max_length=64),
     matching("[0-9a-f]{64}", "a digest or fingerprint is 64 lower-case hexadecimal digits"),
 ]
 """A BLAKE3 digest or a SHA-256 fingerprint."""
 
 PoolName = Annotated[
     str,
-    Field(min_length=1, max_length=100),
+    Field(max_length=100),
     matching(
         "[A-Za-z][A-Za-z0-9_.:-]*",
         "a pool's name begins with a letter and holds letters, digits and _ . : - only (zpool-create(8))",
@@ -151,17 +184,18 @@ _COMPONENT = "[A-Za-z0-9_][A-Za-z0-9_.:-]*"
 
 DatasetName = Annotated[
     str,
-    Field(min_length=3, max_length=180),
+    Field(max_length=180),
     matching(
         f"[A-Za-z][A-Za-z0-9_.:-]*(/{_COMPONENT})+",
-        "a dataset is written pool/name or pool/path/name, of letters, digits and _ . : -, without snapshot or trailing '/'",
+        "a dataset is written pool/name or pool/path/name, of letters, digits and _ . : -, "
+        "without snapshot or trailing '/'",
     ),
 ]
 """A dataset's full name. 180 leaves room for generations and versions below it (ZFS allows 255)."""
 
 AbsolutePath = Annotated[
     str,
-    Field(min_length=2, max_length=1024),
+    Field(max_length=1024),
     matching(
         "(/[^/\\x00-\\x1f\\x7f]+)+",
         "a path is absolute, without '//', trailing '/', or control characters",

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field
 
-from dsg.api.rules import matching
+from dsg.api.rules import Rule, matching
 
 _UNITS = {"": 0, "Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 
-Size = Annotated[
-    str,
-    Field(min_length=2, max_length=20),
-    matching(
-        "[1-9][0-9]*(Ki|Mi|Gi|Ti|Pi)",
-        "a size is a whole number with a binary suffix: Ki, Mi, Gi, Ti or Pi, such as 500Gi",
-    ),
-]
+_LIMIT = "none|[1-9][0-9]*(Ki|Mi|Gi|Ti|Pi)"
 
 Limit = Annotated[
     str,
-    Field(min_length=2, max_length=20),
-    matching(
-        "none|[1-9][0-9]*(Ki|Mi|Gi|Ti|Pi)",
-        "a limit is a whole number with a binary suffix (Ki, Mi, Gi, Ti, Pi), such as 500Gi, or none",
+    Field(max_length=20),
+    matching(_LIMIT, "a limit is a whole number with a binary suffix (Ki, Mi, Gi, Ti, Pi), such as 500Gi, or none"),
+    Rule(
+        "self == 'none' || !isQuantity(self) || quantity(self).isLessThan(quantity('8Ei'))",
+        "a limit is less than 8Ei: OpenZFS can't count further; for no limit write none",
+        lambda v: re.fullmatch(_LIMIT, v) is None or to_bytes(v) < 2**63,
     ),
 ]
 
@@ -44,10 +40,11 @@ def from_bytes(count: int) -> str:
     """
     value = float(count)
     for unit in _UNITS:
-        if round(value) < 1000 or unit == "Ei":
+        if round(value) < 1000 or unit == "Ei":  # noqa: PLR2004  (a thousand has four digits)
             if unit == "":
                 return str(round(value))
-            decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+            # Where rounding would add a digit, one decimal less.
+            decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0  # noqa: PLR2004
             return f"{value:.{decimals}f}{unit}"
         value /= 1024
     raise AssertionError("unreachable")

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from dsg.api.base import Conditions, Model, ObjectMeta, StatusModel
-from dsg.api.names import API_VERSION
 from dsg.api.repository import REFUSED_TYPES
 from dsg.api.rules import AbsolutePath, DatasetName, NodeName, PoolName, Refused, Rule, below, matching
 
@@ -33,6 +32,7 @@ class ZfsPoolStorage(Model):
             "self.root.startsWith(self.pool + '/')",
             "root must lie in pool: write it as POOL/path",
             lambda v: below(v.root, v.pool),
+            field="root",
         ),
     )
     immutable: ClassVar[dict[str, str]] = dict.fromkeys(("type", "node", "pool", "root", "mount_root"), _MOVE)
@@ -66,7 +66,7 @@ _LABEL_VALUE = matching(
     "a label's value has at most 63 letters, digits and - _ . and begins and ends with a letter or digit",
 )
 
-LabelKey = Annotated[str, Field(min_length=1, max_length=317), _LABEL_KEY]
+LabelKey = Annotated[str, Field(max_length=317), _LABEL_KEY]
 LabelValue = Annotated[str, Field(max_length=63), _LABEL_VALUE]
 
 
@@ -87,6 +87,7 @@ class LabelRequirement(Model):
             "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
             "In and NotIn need values; Exists and DoesNotExist have none",
             lambda v: (v.operator in {"In", "NotIn"}) == bool(v.values),
+            field="values",
         ),
     )
 
@@ -200,8 +201,13 @@ class StoragePoolStatus(StatusModel):
 class StoragePool(Model):
     """Storage on one node that may hold repositories: who may use it, when to warn, and how well it is."""
 
-    api_version: Annotated[str, Field(pattern=f"^{API_VERSION}$")]
+    api_version: Literal["dsg.hrdag.org/v1alpha1"]
+    """Group and version of the schema that this object follows."""
     kind: Literal["StoragePool"]
+    """Kind of object."""
     metadata: ObjectMeta
+    """Name, labels and annotations."""
     spec: StoragePoolSpec
+    """What the platform team declares."""
     status: StoragePoolStatus | None = None
+    """What the node's operator found; written by it alone."""

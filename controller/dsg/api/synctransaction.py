@@ -6,8 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from dsg.api.base import Conditions, Model, ObjectMeta, StatusModel
-from dsg.api.names import API_VERSION
+from dsg.api.base import MAX_COUNT, Conditions, Model, ObjectMeta, StatusModel
 from dsg.api.rules import Digest, Duration, NodeName, PersonName, Rule, Version, matching
 
 _ONE_ATTEMPT = "a transaction is one attempt; open a new one"
@@ -18,7 +17,7 @@ class RepositoryRef(Model):
 
     name: Annotated[
         str,
-        Field(min_length=1, max_length=63),
+        Field(max_length=63),
         matching("[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "a repository's name is an RFC 1123 subdomain"),
     ]
     """Name of the Repository."""
@@ -29,15 +28,15 @@ class Changes(Model):
 
     manifest_digest: Digest
     """Digest of the new version's manifest."""
-    files: Annotated[int, Field(ge=0)]
+    files: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """Files in the new version."""
-    added: Annotated[int, Field(ge=0)] = 0
+    added: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
     """Paths that are new."""
-    changed: Annotated[int, Field(ge=0)] = 0
+    changed: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
     """Paths whose content or attributes differ from the base."""
-    deleted: Annotated[int, Field(ge=0)] = 0
+    deleted: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
     """Paths of the base that are gone."""
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """Bytes of content in the new version."""
 
 
@@ -63,7 +62,7 @@ class SyncTransactionSpec(Model):
     changes: Changes | None = None
     """What it brings; needed for Init and Sync."""
     intent: Literal["Stage", "Commit", "Abort"] = "Stage"
-    """What the client wants now: stage content, commit it, or give up. Stage may become Commit or Abort, nothing else."""
+    """What the client wants now: stage content, commit it, or give up. Only Stage may become something else, once."""
     timeout: Duration
     """How long the transaction may stay open; then it is aborted."""
     ttl_after_finished: Duration
@@ -74,16 +73,19 @@ class SyncTransactionSpec(Model):
             "(self.operation == 'Init') == !has(self.base)",
             "Init has no base; Sync and Restore need the version they start from",
             lambda v: (v.operation == "Init") == (v.base is None),
+            field="base",
         ),
         Rule(
             "(self.operation == 'Restore') == has(self.restore)",
             "Restore needs the version to restore; Init and Sync have none",
             lambda v: (v.operation == "Restore") == (v.restore is not None),
+            field="restore",
         ),
         Rule(
             "(self.operation == 'Restore') != has(self.changes)",
             "Init and Sync say what changes; Restore does not",
             lambda v: (v.operation == "Restore") != (v.changes is not None),
+            field="changes",
         ),
     )
     immutable: ClassVar[dict[str, str]] = dict.fromkeys(
@@ -103,7 +105,6 @@ class SyncTransactionSpec(Model):
         _ONE_ATTEMPT,
     )
     forward_only: ClassVar[dict[str, str]] = {"intent": "Stage"}
-    """Fields that may change once, away from the value given here."""
 
 
 class Endpoint(StatusModel):
@@ -127,7 +128,7 @@ class Conflict(StatusModel):
 class Conflicts(StatusModel):
     """Paths that keep the transaction from committing."""
 
-    total: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """How many there are."""
     items: Annotated[list[Conflict], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"})]
     """The first fifty."""
@@ -138,7 +139,7 @@ class Timing(StatusModel):
 
     step: Annotated[str, Field(max_length=64)]
     """Name of the step."""
-    milliseconds: Annotated[int, Field(ge=0)]
+    milliseconds: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """Duration."""
 
 
@@ -171,8 +172,13 @@ class SyncTransactionStatus(StatusModel):
 class SyncTransaction(Model):
     """One attempt to move a repository's head from a base version to the next, wholly or not at all."""
 
-    api_version: Annotated[str, Field(pattern=f"^{API_VERSION}$")]
+    api_version: Literal["dsg.hrdag.org/v1alpha1"]
+    """Group and version of the schema that this object follows."""
     kind: Literal["SyncTransaction"]
+    """Kind of object."""
     metadata: ObjectMeta
+    """Name, namespace, labels and annotations."""
     spec: SyncTransactionSpec
+    """What the client asks for."""
     status: SyncTransactionStatus | None = None
+    """How far it has come; written by the node's operator alone."""
