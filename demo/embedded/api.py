@@ -148,7 +148,7 @@ class EmbeddedApi(AbstractContextManager["EmbeddedApi"]):
 
     def _loaded(self) -> Registry:
         kinds = [*builtin(), *(custom(definition) for definition in self._definitions)]
-        registry = Registry(kinds, Store(self._remembered), dsg_rules.LAWS)
+        registry = Registry(kinds, Store(self._remembered), dsg_rules.all_laws(kinds))
         if self._state.exists():
             registry.store.restore(json.loads(self._state.read_text()))
         for name in ("default", "kube-system"):

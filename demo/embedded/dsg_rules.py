@@ -1,71 +1,104 @@
-"""This project's rules, from the pydantic models, in the words in which the real server reports CEL rules."""
+"""This project's rules, from the pydantic models, told in the words of the CRDs' CEL rules, as the real server does.
+
+The models say what is wrong and where. The CRDs' `x-kubernetes-validations` say with which reason and message.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
-
 from demo.embedded.failures import Cause
+from demo.embedded.kinds import Kind
 from demo.embedded.registry import Laws
-from dsg.api.base import Model
+from dsg.api.load import InvalidObject, forbidden_update, parse_object
 from dsg.api.names import GROUP
-from dsg.api.repository import Repository
-from dsg.api.storagepool import StoragePool
-from dsg.api.synctransaction import SyncTransaction
+from dsg.api.problems import Problem
 
 Raw = Mapping[str, Any]
+_VALIDATIONS = "x-kubernetes-validations"
+_PREFIX = {"FieldValueRequired": "Required value: ", "FieldValueForbidden": "Forbidden: "}
 
 
-def _located(obj: Raw, location: tuple[int | str, ...]) -> tuple[str, Any]:
-    """Return the path of an error, and the value there. The tag of a discriminated union is no field."""
-    path: str = ""
-    value: Any = obj
-    for part in (step for name in location for step in (name.split(".") if isinstance(name, str) else (name,))):
-        if isinstance(part, int):
-            path, value = f"{path}[{part}]", value[part] if isinstance(value, list) else None
-        elif isinstance(value, Mapping) and part not in value and value.get("type") == part:
-            continue
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One step of a path: where it is as the server writes it, the schema there, and the value."""
+
+    path: str
+    schema: Raw
+    value: Any
+
+
+def _places(schema: Raw, obj: Any, path: str) -> Iterator[_Place]:
+    """Yield every place from the object itself to what a path names."""
+    place = _Place("", schema, obj)
+    yield place
+    for name, number in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path):
+        inner: Raw
+        if number:
+            inner, value = place.schema.get("items", {}), place.value
+            where = f"{place.path}[{number}]"
+            found = value[int(number)] if isinstance(value, list) and int(number) < len(value) else None
         else:
-            path = f"{path}.{part}" if path else part
-            value = value.get(part) if isinstance(value, Mapping) else None
-    return path, value
+            properties = place.schema.get("properties", {})
+            others = place.schema.get("additionalProperties")
+            inner = properties.get(name) or (others if isinstance(others, dict) else {})
+            where = f"{place.path}.{name}".lstrip(".") if name in properties else f"{place.path}[{name}]"
+            found = place.value.get(name) if isinstance(place.value, Mapping) else None
+        place = _Place(where, inner, found)
+        yield place
 
 
-def _cause(path: str, value: Any, message: str) -> Cause:
-    shown = "" if isinstance(value, Mapping | list) else f"{json.dumps(value, ensure_ascii=False)}: "
-    return Cause(path or "<nil>", f"Invalid value: {shown}{message}")
+def _told(place: _Place, rule: Raw) -> Cause:
+    reason = rule.get("reason", "FieldValueInvalid")
+    shown = "" if isinstance(place.value, Mapping | list) else f"{json.dumps(place.value, ensure_ascii=False)}: "
+    text = _PREFIX.get(reason, f"Invalid value: {shown}") + rule["message"]
+    return Cause(f"{place.path}{rule.get('fieldPath', '')}".lstrip("."), text, reason)
 
 
-def _broken(obj: Raw, error: ErrorDetails) -> Cause:
-    path, value = _located(obj, error["loc"])
-    return _cause(path, value, error["msg"])
+def _cause(schema: Raw, obj: Raw, problem: Problem) -> Cause:
+    places = list(_places(schema, obj, problem.path))
+    end = places[-1]
+    for place in reversed(places):
+        for rule in place.schema.get(_VALIDATIONS, []):
+            if rule["message"] == problem.message:
+                return _told(place, rule)
+    if end.value is None:
+        for place in reversed(places[:-1]):
+            for rule in place.schema.get(_VALIDATIONS, []):
+                field = f"{place.path}{rule.get('fieldPath', '')}".lstrip(".")
+                if rule.get("reason") == "FieldValueRequired" and field == end.path:
+                    return _told(place, rule)
+    return _told(end, {"message": problem.message})
 
 
-def _laws(model: type[Model]) -> Laws:
+def laws(kind: Kind) -> Laws:
+    """Return the rules of one of this project's kinds."""
+
+    def causes(obj: Raw, problems: Iterable[Problem]) -> list[Cause]:
+        return [_cause(kind.schema, obj, problem) for problem in problems]
+
     def rule(obj: Raw) -> list[Cause]:
         try:
-            model.model_validate(obj)
-        except ValidationError as failure:
-            return [_broken(obj, error) for error in failure.errors(include_url=False)]
+            parse_object(obj)
+        except InvalidObject as error:
+            return causes(obj, error.found)
         return []
 
     def change_rule(new: Raw, old: Raw) -> list[Cause]:
         try:
-            before = model.model_validate(old)
-        except ValidationError:
+            before = parse_object(old)
+        except InvalidObject:
+            # It was written before a rule; what becomes of it is judged by itself alone.
             return []
-        changes = model.model_validate(new).forbidden_changes(before)
-        return [_cause(path, _located(new, tuple(path.split(".")))[1], message) for path, message in changes]
+        return causes(new, forbidden_update(before, parse_object(new)))
 
     return Laws(rule, change_rule)
 
 
-LAWS: dict[str, Laws] = {
-    f"repositories.{GROUP}": _laws(Repository),
-    f"storagepools.{GROUP}": _laws(StoragePool),
-    f"synctransactions.{GROUP}": _laws(SyncTransaction),
-}
+def all_laws(kinds: Iterable[Kind]) -> dict[str, Laws]:
+    """Return the rules of those kinds that are this project's, by resource."""
+    return {kind.resource: laws(kind) for kind in kinds if kind.group == GROUP}

@@ -317,7 +317,9 @@ class Registry:
         if failures.blocks_rules(schema_causes):
             found.append(failures.rules_not_checked())
         else:
-            laws, told = self._laws.get(kind.resource, Laws()), {cause.field for cause in schema_causes}
+            # What the schema has found is not told twice: neither a field nor the list whose item it is.
+            told = {field for cause in schema_causes for field in (cause.field, cause.field.partition("[")[0])}
+            laws = self._laws.get(kind.resource, Laws())
             found += [cause for cause in laws.rule(obj) if cause.field not in told]
             if old is not None and not found:
                 found += laws.change_rule(obj, old)

@@ -99,7 +99,7 @@ def _path(parts: Iterable[str | int]) -> str:
 
 def _limit_causes(error: jsonschema.ValidationError, path: str) -> Cause | None:
     limit, value = error.validator_value, error.instance
-    bad = f"Invalid value: {_shown(value)}: {path} in body"
+    bad = f"Invalid value: {len(value) if isinstance(value, list | dict) else _shown(value)}: {path} in body"
     match error.validator:
         case "minimum":
             return Cause(path, f"{bad} should be greater than or equal to {limit}")
