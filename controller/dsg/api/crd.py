@@ -14,7 +14,7 @@ from dsg.api.synctransaction import SyncTransaction
 
 _API_VERSION = (
     "Version of the schema that this object follows; the API server converts between versions. "
-    "More: https://kubernetes.io/docs/concepts/overview/working-with-objects/"
+    "See https://kubernetes.io/docs/concepts/overview/working-with-objects."
 )
 _KIND = "Kind of this object: what it stands for. It can't be changed."
 _UNSEEN = {"observedGeneration": -1}

@@ -20,6 +20,7 @@ from dsg.api.structural import flat, foreign_field
 
 _CLOSE = 0.6
 """Likeness from which a field name is taken for a misspelling (difflib's ratio)."""
+_VERY_CLOSE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +180,13 @@ def _unknown(model: type[Model], place: _Place, name: str) -> str:
     plain = {candidate.lower(): candidate for candidate in known}
     guess = plain.get(to_camel(name).lower()) or plain.get(name.replace("-", "").lower())
     if guess is None:
-        elsewhere = [path for path in _paths(model) if path.rpartition(".")[2] == name and "status." not in path]
-        guess = " or ".join(dict.fromkeys(elsewhere)) or None
-    if guess is None:
-        guess = next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE)), None)
+        elsewhere = [path for path in _paths(model) if not path.startswith("status.")]
+        # Right name, wrong place; or misspelt here; or misspelt elsewhere.
+        at_home = [path for path in elsewhere if path.rpartition(".")[2] == name]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE)
+        far = difflib.get_close_matches(name, [path.rpartition(".")[2] for path in elsewhere], n=1, cutoff=_VERY_CLOSE)
+        guess = " or ".join(dict.fromkeys(at_home)) or next(iter(near), None)
+        guess = guess or next((path for path in elsewhere if path.rpartition(".")[2] in far), None)
     return f"unknown field; did you mean {guess}?" if guess else f"unknown field; known here: {', '.join(known)}"
 
 

@@ -128,9 +128,9 @@ class Owner(Model):
     """Who owns the root of the tree on the node."""
 
     uid: Annotated[int, Field(ge=0, le=4294967294)]
-    """Numeric user id."""
+    """Numeric user id of the owner, the same on every node that shares the data."""
     gid: Annotated[int, Field(ge=0, le=4294967294)]
-    """Numeric group id."""
+    """Numeric group id of the team that works on the data."""
     mode: Annotated[
         str,
         Field(max_length=4),
@@ -186,9 +186,9 @@ class Subjects(Model):
     """People by the names Kubernetes authenticates them under."""
 
     users: Annotated[list[PersonName], Field(max_length=200), Distinct()] = Field(default_factory=list)
-    """User names."""
+    """User names, as `kubectl auth whoami` prints them."""
     groups: Annotated[list[PersonName], Field(max_length=50), Distinct()] = Field(default_factory=list)
-    """Group names."""
+    """Group names, as `kubectl auth whoami` prints them."""
 
 
 class Access(Model):
@@ -284,7 +284,7 @@ class HeadStatus(StatusModel):
     digest: Digest
     """Digest of its manifest."""
     author: str
-    """Who committed it."""
+    """Name of the user who committed it."""
     time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     """When it was committed (RFC 3339)."""
 
@@ -293,9 +293,9 @@ class DriftStatus(StatusModel):
     """One difference between what was declared and what was found."""
 
     subject: str
-    """Dataset or path."""
+    """Dataset or path that differs."""
     field: str
-    """Property or attribute."""
+    """Property or attribute that differs."""
     wanted: str
     """Value that the spec asks for."""
     found: str
@@ -319,7 +319,7 @@ class RepositoryStatus(StatusModel):
     conditions: Conditions = Field(default_factory=list)
     """Observations; docs/reference/conditions.md says what each reason means and what to do."""
     storage: StorageStatus | None = None
-    """What is there."""
+    """Where the data lies now, and how much of it."""
     head: HeadStatus | None = None
     """The current version; absent before the first sync."""
     open_transactions: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0

@@ -74,7 +74,7 @@ class LabelRequirement(Model):
     """One requirement on a namespace's labels."""
 
     key: LabelKey
-    """Label key."""
+    """Key of the label that is looked at."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How the label relates to the values."""
     values: Annotated[
@@ -140,7 +140,7 @@ class StoragePoolSpec(Model):
     namespace_selector: NamespaceSelector
     """Namespaces that may place repositories here; {} for all."""
     thresholds: Thresholds
-    """When to warn."""
+    """When to warn, each as a condition of its own."""
 
 
 class ScanStatus(StatusModel):
@@ -153,16 +153,16 @@ class ScanStatus(StatusModel):
     ended: str = ""
     """When it ended (RFC 3339)."""
     errors: int = 0
-    """Errors it found."""
+    """Number of errors that it found."""
 
 
 class ErrorCounts(StatusModel):
     """Errors of the pool's devices and data since they were last cleared."""
 
     read: int = 0
-    """Failed reads."""
+    """Reads that failed on a device."""
     write: int = 0
-    """Failed writes."""
+    """Writes that failed on a device."""
     checksum: int = 0
     """Blocks whose checksum was wrong."""
     data: int = 0
@@ -191,7 +191,7 @@ class StoragePoolStatus(StatusModel):
     scan: ScanStatus | None = None
     """The last or running scrub or resilver."""
     errors: ErrorCounts | None = None
-    """Error counts."""
+    """Errors of the pool's devices and data since they were last cleared."""
     repositories: int = 0
     """Repositories that are placed here."""
     last_handled_reconcile_at: str = ""

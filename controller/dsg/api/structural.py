@@ -27,6 +27,8 @@ DEFAULT = "x-dsg-default"
 """Default that readers apply, whether or not the CRD states it."""
 FIXED = "x-dsg-fixed"
 """On a field: why it never changes."""
+REMARK = "x-dsg-remark"
+"""On a field of a merged union: what `kubectl explain` can't show otherwise; joins the CRD's description."""
 MOVES_ONCE = "x-dsg-moves-once"
 """On a field: the only value from which it may change."""
 
@@ -62,7 +64,10 @@ def structural(schema: Mapping[str, Any]) -> Schema:
 def stripped(schema: Any) -> Any:
     """Return a schema without the keys that no CRD may have."""
     if isinstance(schema, dict):
-        return {key: stripped(value) for key, value in schema.items() if not key.startswith(PRIVATE)}
+        found = {key: stripped(value) for key, value in schema.items() if not key.startswith(PRIVATE)}
+        if REMARK in schema:
+            found["description"] += schema[REMARK]
+        return found
     if isinstance(schema, list):
         return [stripped(item) for item in schema]
     return schema
@@ -148,6 +153,7 @@ class _Transformation:
             needing = [tag for tag in tags if field in parts[tag].get("required", [])]
             properties[field] = _merged_field(field, {tag: parts[tag]["properties"][field] for tag in tags}, parts)
             properties[field] |= {MEMBERS: tags, NEEDED_BY: needing}
+            properties[field][REMARK] = _remark(tags, needing, everywhere=len(members))
             if needing:
                 rules.append(_needed(needing, field, everywhere=len(needing) == len(members)))
             rules += [_foreign(tag, field, tags) for tag in members if tag not in tags]
@@ -189,6 +195,15 @@ def _key_rules(schema: Mapping[str, Any]) -> list[dict[str, str]]:
             {"rule": f"self.all(k, size(k) <= {longest})", "message": f"a key has at most {longest} characters"}
         )
     return rules
+
+
+def _remark(tags: list[str], needing: list[str], *, everywhere: int) -> str:
+    """Return what `kubectl explain` can't show of a union's field."""
+    if len(needing) == everywhere:
+        return " Needed."
+    if needing:
+        return f" Needed for type {' and '.join(needing)}."
+    return "" if len(tags) == everywhere else f" Only for type {' and '.join(tags)}."
 
 
 def _is_any(tags: Iterable[str]) -> str:

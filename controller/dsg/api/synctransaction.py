@@ -44,7 +44,7 @@ class SyncTransactionSpec(Model):
     """What the client asks for. Everything but `intent` stands from the beginning."""
 
     repository_ref: RepositoryRef
-    """The repository."""
+    """Repository whose head the transaction moves."""
     node: NodeName
     """Storage node of the repository; its operator selects the transaction by this field."""
     operation: Literal["Init", "Sync", "Restore"]
@@ -131,7 +131,7 @@ class Conflicts(StatusModel):
     total: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """How many there are."""
     items: Annotated[list[Conflict], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"})]
-    """The first fifty."""
+    """The first fifty of them, by path."""
 
 
 class Timing(StatusModel):
@@ -140,7 +140,7 @@ class Timing(StatusModel):
     step: Annotated[str, Field(max_length=64)]
     """Name of the step."""
     milliseconds: Annotated[int, Field(ge=0, le=MAX_COUNT)]
-    """Duration."""
+    """How long it took, in milliseconds."""
 
 
 class SyncTransactionStatus(StatusModel):
