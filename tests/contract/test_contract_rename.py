@@ -32,24 +32,22 @@ def test_a_mounted_filesystem_is_renamed_and_stays_mounted(bench: Bench) -> None
     assert bench.read_file(f"{directory}/file") == b"content"
 
 
-@pytest.mark.parametrize(
-    ("new", "error"),
-    [("taken", AlreadyExists), ("nowhere/b", NotFound), ("a/below", InvalidValue)],
-)
-def test_rename_refuses_and_changes_nothing(bench: Bench, new: str, error: type[StorageError]) -> None:
+def test_rename_refuses_and_changes_nothing(bench: Bench) -> None:
     name = bench.create("a")
     bench.create("taken")
-    with pytest.raises(error):
-        bench.zfs.rename(name, f"{bench.root}/{new}")
+    refused: dict[str, type[StorageError]] = {"taken": AlreadyExists, "nowhere/b": NotFound, "a/below": InvalidValue}
+    for new, error in refused.items():
+        with pytest.raises(error):
+            bench.zfs.rename(name, f"{bench.root}/{new}")
     assert bench.exists(name)
 
 
 def test_rename_needs_room_for_names_and_below_quotas(bench: Bench) -> None:
     name = bench.create("a", reservation="2M")
     bench.create("small", quota="1M")
-    child = bench.create("a/" + "x" * (247 - len(name)))
     with pytest.raises(OutOfSpace):
         bench.zfs.rename(name, f"{bench.root}/small/a")
+    child = bench.create("a/" + "x" * (247 - len(name)))
     with pytest.raises(InvalidValue):
         bench.zfs.rename(name, f"{bench.root}/longer-name")
     assert bench.exists(child)
