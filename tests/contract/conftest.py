@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 settings.register_profile(
     "contract",
-    max_examples=4 if POOL else 60,
+    max_examples=3 if POOL else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=bool(POOL),

@@ -71,10 +71,11 @@ def test_create_is_refused_where_something_is_or_the_parent_is_not(bench: Bench)
         bench.zfs.create("no-such-pool-here/a", {})
 
 
-@pytest.mark.parametrize("name", ["", "a//b", ".", "a/..", "a%b", "a!b", "é", "a@b", "a#b", "tab\tbed", "a/"])
-def test_create_refuses_names_that_openzfs_does_not_allow(bench: Bench, name: str) -> None:
-    with pytest.raises(InvalidValue):
-        bench.zfs.create(f"{bench.root}/{name}", {})
+def test_create_refuses_names_that_openzfs_does_not_allow(bench: Bench) -> None:
+    for name in ("", "a//b", ".", "a/..", "a%b", "a!b", "é", "a@b", "a#b", "tab\tbed", "a/"):
+        with pytest.raises(InvalidValue):
+            bench.zfs.create(f"{bench.root}/{name}", {})
+    assert bench.zfs.read([bench.root], ["guid"]).keys() == {bench.root}
 
 
 def test_names_may_have_255_bytes_and_no_more(bench: Bench) -> None:

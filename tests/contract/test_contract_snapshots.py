@@ -41,10 +41,11 @@ def test_when_one_snapshot_is_refused_none_is_taken(bench: Bench) -> None:
     assert bench.snapshots(bench.root).keys() | bench.snapshots(b).keys() == set()
 
 
-@pytest.mark.parametrize("tail", ["@", "@a!", "@a/b", "@a@b", "@" + "x" * 256, ""])
-def test_snapshot_refuses_names_that_openzfs_does_not_allow(bench: Bench, tail: str) -> None:
-    with pytest.raises(InvalidValue):
-        bench.zfs.snapshot([f"{bench.root}{tail}"])
+def test_snapshot_refuses_names_that_openzfs_does_not_allow(bench: Bench) -> None:
+    for tail in ("@", "@a!", "@a/b", "@a@b", "@" + "x" * 256, ""):
+        with pytest.raises(InvalidValue):
+            bench.zfs.snapshot([f"{bench.root}{tail}"])
+    assert bench.snapshots(bench.root) == {}
 
 
 def test_user_properties_of_a_snapshot_change_and_native_ones_do_not(bench: Bench) -> None:
