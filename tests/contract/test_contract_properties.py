@@ -212,6 +212,13 @@ def test_what_a_refused_limit_was_set_with_is_set_all_the_same(bench: Bench) -> 
     assert (found["quota"].value, found["snapdir"].value, found[UID].value) == ("0", "visible", "set")
 
 
+def test_limits_set_together_may_come_in_any_order(bench: Bench) -> None:
+    child = bench.create("a", refquota="10M")
+    bench.zfs.set_properties(child, {"refreservation": "20M", "refquota": "30M"})
+    found = bench.properties(child, "refquota", "refreservation")
+    assert (found["refquota"].value, found["refreservation"].value) == (str(30 << 20), str(20 << 20))
+
+
 def test_setting_and_inheriting_need_the_dataset(bench: Bench) -> None:
     for name in (f"{bench.root}/none", f"{bench.root}@none"):
         with pytest.raises(NotFound):

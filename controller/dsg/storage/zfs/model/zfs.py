@@ -143,24 +143,32 @@ class ModelZfs:
     # ---- properties
 
     def _set(self, pool: ModelPool, thing: Filesystem | Snapshot, parsed: Mapping[str, str]) -> None:
-        """Set what can be set and report the first refusal, as the ioctl does."""
-        first: Refusal | None = None
+        """Set limits one by one, then the rest together, and report the first refusal, as zfs_set_prop_nvlist does."""
         together, limits = values.divide(parsed)
+        refusal = self._set_limits(pool, thing, limits) if isinstance(thing, Filesystem) else None
         if together:
             values.store(pool, thing, together)
             self.node.commit(pool)
             if "readonly" in together and isinstance(thing, Filesystem):
                 self._follow_readonly(thing)
-        if isinstance(thing, Filesystem):
-            for name, value in limits.items():
+        if refusal is not None:
+            raise refusal
+
+    def _set_limits(self, pool: ModelPool, filesystem: Filesystem, limits: Mapping[str, str]) -> Refusal | None:
+        """Set each limit in a transaction group of its own; one that is refused gets a second try after the others."""
+        refusals: dict[str, Refusal] = {}
+        todo = list(limits)
+        for _ in range(2):
+            refusals = {}
+            for name in todo:
                 try:
-                    values.store_limit(pool, thing, name, value)
+                    values.store_limit(pool, filesystem, name, limits[name])
                 except Refusal as refusal:
-                    first = first or refusal
+                    refusals[name] = refusal
                 else:
                     self.node.commit(pool)
-        if first is not None:
-            raise first
+            todo = list(refusals)
+        return next(iter(refusals.values()), None)
 
     def _follow_readonly(self, changed: Filesystem, *, below: bool = False) -> None:
         """Let mounts follow the readonly property, on the dataset and on those that inherit it; or on all below."""
