@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_new_owner_is_a_change_and_not_drift() -> None:
     world.quiet()
 
 
-HAND_MADE = {
+HAND_MADE: dict[str, tuple[Callable[[World], object], str, str]] = {
     "a value": (lambda w: w.zfs.set_properties(DATASET, {"compression": "off"}), "compression", "off → lz4"),
     "a value cleared": (lambda w: w.zfs.inherit(DATASET, ["atime"]), "atime", "(not set here) → off"),
     "a value added": (lambda w: w.zfs.set_properties(DATASET, {"copies": "2"}), "copies", "2 → (inherited)"),
@@ -320,7 +321,7 @@ def confirmed() -> dict[str, Any]:
     return obj
 
 
-FOREIGN = {
+FOREIGN: dict[str, tuple[Callable[[World], object], Callable[[World], object]]] = {
     "a snapshot": (lambda w: w.zfs.snapshot([f"{DATASET}/g1@daily"]), lambda w: w.zfs.destroy(f"{DATASET}/g1@daily")),
     "a dataset": (lambda w: w.zfs.create(f"{DATASET}/notes", {}), lambda w: w.zfs.destroy(f"{DATASET}/notes")),
     "a hold": (
