@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit demo lab e2e contract-zfs lab-up lab-down lab-shell lab-prefetch generate format bench clean
+.PHONY: help venv test check unit demo demo-shell lab e2e lab-up lab-down lab-destroy lab-shell lab-prefetch generate format bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,7 @@ check: $(STAMP) ## types, lint, import rules, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m dsg.api.generate --check
+	$(BIN)/python -m dsg.telemetry.reference --check
 
 unit: $(STAMP) ## tests on the in-memory model
 	$(BIN)/python -m pytest -m "not kube and not zfs and not lab" -n 2 --dist loadgroup
@@ -42,20 +43,24 @@ e2e: $(STAMP) ## tests on the real parts: kube-apiserver, OpenZFS in the storage
 	@$(BIN)/python -m lab prefetch
 	$(BIN)/python -m pytest -m "kube or zfs or lab" -p no:cacheprovider
 
-lab-up: $(STAMP) ## start a lab that stays: API server and storage node
-	@$(BIN)/python -m lab up
+lab-up: $(STAMP) ## start a lab that stays: API server and storage nodes (NODES=2 for two)
+	@$(BIN)/python -m lab up $(if $(NODES),--nodes $(NODES))
 
 lab-down: $(STAMP) ## stop it; its data stays
 	@$(BIN)/python -m lab down
 
-lab-shell: $(STAMP) ## a shell on the storage node
-	@$(BIN)/python -m lab shell
+lab-destroy: $(STAMP) ## stop it and remove its data
+	@$(BIN)/python -m lab destroy
+
+lab-shell: $(STAMP) ## a shell on a storage node (NODE=node-b for another)
+	@$(BIN)/python -m lab shell $(NODE)
 
 lab-prefetch: $(STAMP) ## do the lab's slow builds only (about 15 minutes, once)
 	@$(BIN)/python -m lab prefetch
 
 generate: $(STAMP) ## write CRDs, JSON Schemas and reference docs from the models
 	$(BIN)/python -m dsg.api.generate
+	$(BIN)/python -m dsg.telemetry.reference
 
 format: $(STAMP) ## format and fix what can be fixed
 	$(BIN)/ruff format .

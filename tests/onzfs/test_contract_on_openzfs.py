@@ -1,0 +1,46 @@
+"""The contract suite, and the xfs type, on the real thing: inside a storage-node guest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from lab.node import StorageNode
+
+pytestmark = pytest.mark.zfs
+
+POOL = "contract"
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
+    with StorageNode(tmp_path_factory.mktemp("onzfs") / "node", "node-c") as guest:
+        guest.create_pool(POOL)
+        yield guest
+
+
+def test_the_contract_holds_on_openzfs(node: StorageNode) -> None:
+    print(f"on OpenZFS {node.run('zfs', 'version').stdout.split()[0]}:")
+    code = node.run_pytest(
+        ["tests/contract"], ["-q", "-x", "--durations=5"], timeout=1500, out=sys.stdout, env={"DSG_TEST_POOL": POOL}
+    )
+    assert code == 0
+
+
+def test_the_xfs_type_works_on_xfs(node: StorageNode) -> None:
+    for argv in (
+        ("truncate", "-s", "512M", "/var/tmp/xfs.img"),
+        ("mkfs.xfs", "-q", "-m", "reflink=1", "/var/tmp/xfs.img"),
+        ("mkdir", "-p", "/xfs"),
+        ("mount", "-o", "loop", "/var/tmp/xfs.img", "/xfs"),
+    ):
+        node.run(*argv)
+    code = node.run_pytest(
+        ["tests/storage/xfs", "tests/reconcile"],
+        ["-q", "-x", "-k", "xfs", "--basetemp=/xfs/tests"],
+        timeout=600,
+        out=sys.stdout,
+    )
+    assert code == 0
