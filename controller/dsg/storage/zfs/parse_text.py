@@ -15,6 +15,7 @@ from dsg.storage.zfs.status_text import harmless, one_line
 _VERSION = re.compile(r"^zfs-(?:kmod-)?(\d+)\.(\d+)(?:\.(\d+))?", re.MULTILINE)
 _SOURCE = re.compile(r"-|local|default|temporary|received|inherited from (?P<dataset>.+)", re.DOTALL)
 _FIELDS = 3
+_IMITATION = "the output is cut off, or a user property imitates it"
 
 
 def version(text: str) -> Version:
@@ -50,7 +51,7 @@ def datasets(text: str, properties: Sequence[str]) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     for name, values in records:
         if name in found:
-            raise Unparsable(f"{name} comes twice; one of its user properties imitates the output of zfs(8)")
+            raise Unparsable(f"{name} comes twice; {_IMITATION}")
         kind = values[TYPE]
         try:
             found[name] = Dataset(name, DatasetKind(kind.value), with_what_there_is(values))
@@ -70,8 +71,7 @@ def _records(text: str, properties: Sequence[str]) -> Iterator[tuple[str, dict[s
         values = {}
         for wanted in properties:
             if position >= len(lines) or heads[position] != (name, wanted):
-                what = f"property {wanted} of {name} is not where it should be"
-                raise Unparsable(f"{what}; a user property imitates the output of zfs(8)")
+                raise Unparsable(f"property {wanted} of {name} is not where it should be; {_IMITATION}")
             end = position + 1
             while end < len(lines) and not heads[end][1]:
                 end += 1
@@ -90,7 +90,7 @@ def _value(name: str, wanted: str, record: str) -> Property:
     value, tab, text = record[len(name) + len(wanted) + 2 :].rpartition("\t")
     source = _source(text)
     if not tab or source is None:
-        raise Unparsable(f"property {wanted} of {name} has no known source")
+        raise Unparsable(f"property {wanted} of {name} has no known source; {_IMITATION}")
     return Property(value, source.source, source.inherited_from)
 
 

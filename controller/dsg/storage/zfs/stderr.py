@@ -149,6 +149,11 @@ def absent(stderr: str) -> list[str]:
     return [found["name"] for line in stderr.splitlines() if (found := _ABSENT.fullmatch(line)) is not None]
 
 
+def _beside_absence(stderr: str) -> str:
+    """Return what a read met beside datasets that are not there; all of it when there is nothing else."""
+    return "\n".join(line for line in stderr.splitlines() if not _ABSENT.fullmatch(line)) or stderr
+
+
 def quote(stderr: str) -> str:
     """Return what a command said in one line, without the usage text that may follow."""
     lines = []
@@ -180,7 +185,7 @@ def error_of(command: Command, exit_code: int, stderr: str) -> StorageError:
             f"was ended by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code} and no message"
         )
         return CommandFailed(f"{what}: `{name}` {how}", subject=command.subject)
-    rule = rule_of(stderr)
+    rule = rule_of(_beside_absence(stderr) if command.verb == "get" else stderr)
     said = f"{what}: `{name}` said: {quote(stderr)}"
     if rule is None:
         return CommandFailed(said, subject=command.subject)
