@@ -57,8 +57,8 @@ class ZfsStorage(Model):
     encryption: Encryption | None = None
     """Encryption at rest. Left out, the dataset is encrypted only if the one above it is."""
     adopt: bool = False
-    """Whether a dataset that exists already may be taken over. It must also carry this repository's identity:
-    `zfs set org.hrdag.dsg:repository=NAMESPACE/NAME DATASET`.
+    """Whether what exists at that place already may be taken over. It must also carry this repository's identity; the
+    DatasetForeign condition says how to write that on it.
     """
 
     rules = (
@@ -91,7 +91,9 @@ class XfsStorage(Model):
     mountpoint: MountPath
     """Path at which the head can be read on the node, such as /srv/dsg/justice: a symbolic link of the operator's."""
     adopt: bool = False
-    """Whether a directory that exists already may be taken over. It must also carry this repository's identity."""
+    """Whether what exists at that place already may be taken over. It must also carry this repository's identity; the
+    DatasetForeign condition says how to write that on it.
+    """
 
     rules = (
         Rule(
@@ -271,7 +273,7 @@ class StorageStatus(StatusModel):
     used: str = ""
     """Space taken by all versions and open transactions, to three digits."""
     available: str = ""
-    """Space left within quota and pool, to three digits."""
+    """Space left within the quota, to three digits; absent without one. The StoragePool tells how full the pool is."""
     used_percent: int | None = None
     """Part of the quota that is used; absent without a quota."""
 

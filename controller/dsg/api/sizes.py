@@ -33,19 +33,20 @@ def to_bytes(size: str) -> int:
     return int(digits) * int(1024 ** _UNITS[size[len(digits) :]])
 
 
-def from_bytes(count: int) -> str:
-    """Return a byte count with three significant digits and a binary suffix, for people: `1.23Gi`.
+def from_bytes(count: int, digits: int = 3) -> str:
+    """Return a byte count with so many significant digits and a binary suffix, for people: `1.23Gi`.
 
-    Rounded on purpose: a status that shows it changes only when the size has changed by about a percent.
+    Rounded on purpose: a status that shows it changes only when the size has changed by about a percent, or with two
+    digits by about ten.
     """
     value = float(count)
     for unit in _UNITS:
         if round(value) < 1000 or unit == "Ei":  # noqa: PLR2004  (a thousand has four digits)
             if unit == "":
                 return str(round(value))
-            # Where rounding would add a digit, one decimal less.
-            decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0  # noqa: PLR2004
-            return f"{value:.{decimals}f}{unit}"
+            if value >= 10**digits - 0.5:  # more digits before the point than are wanted
+                return f"{round(value, digits - 3)}{unit}".replace(".0", "")
+            return f"{value:#.{digits}g}".rstrip(".") + unit
         value /= 1024
     raise AssertionError("unreachable")
 

@@ -66,14 +66,15 @@ _LABEL_VALUE = matching(
     "a label's value has at most 63 letters, digits and - _ . and begins and ends with a letter or digit",
 )
 
-LabelKey = Annotated[str, Field(max_length=317), _LABEL_KEY]
+LabelKey = Annotated[str, _LABEL_KEY]
+"""A label's key: at most 253 characters of prefix and 63 of name, by its pattern."""
 LabelValue = Annotated[str, Field(max_length=63), _LABEL_VALUE]
 
 
 class LabelRequirement(Model):
     """One requirement on a namespace's labels."""
 
-    key: LabelKey
+    key: Annotated[LabelKey, Field(max_length=317)]
     """Key of the label that is looked at."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
     """How the label relates to the values."""
@@ -183,7 +184,7 @@ class StoragePoolStatus(StatusModel):
     size: str = ""
     """Total space, to three digits."""
     free: str = ""
-    """Free space, to three digits."""
+    """Free space, to two digits, so that it seldom changes; `zpool list` and the metrics have it exactly."""
     capacity_percent: int | None = None
     """Part of the space that is taken."""
     fragmentation_percent: int | None = None

@@ -124,7 +124,7 @@ def new_status(obj: Raw, outcome: PoolOutcome, now: datetime, now_text: str) -> 
             guid=facts.guid,
             health=facts.health,
             size=from_bytes(facts.size),
-            free=from_bytes(facts.free),
+            free=from_bytes(facts.free, digits=2),
             capacity_percent=facts.capacity_percent,
             fragmentation_percent=facts.fragmentation_percent,
             scan=facts.scan,

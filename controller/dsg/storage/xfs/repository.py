@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from dsg.api.repository import StorageStatus, XfsStorage
-from dsg.api.sizes import from_bytes
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathKind, PathState
 from dsg.storage.layout import FIRST_GENERATION, is_generation
 from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Target
-from dsg.storage.xfs.files import Files, Space
+from dsg.storage.xfs.files import Files
 from dsg.storage.xfs.steps import (
     MakeDirectory,
     PointLink,
@@ -79,7 +78,6 @@ class Observation:
     """The root of the head's generation."""
     link: PathState | None = None
     """What stands at the public path."""
-    space: Space | None = field(default=None, compare=False)
 
     @property
     def generation(self) -> str:
@@ -277,7 +275,6 @@ class XfsRepositories:
             unreadable=unreadable,
             head=self._host.stat(f"{directory}/{HEAD}"),
             link=self._host.stat(storage.mountpoint),
-            space=self._files.space(directory),
         )
         root = self._host.stat(f"{directory}/{seen.generation}") if seen.generation else None
         return replace(seen, root=root)
@@ -334,14 +331,13 @@ class XfsRepositories:
 
     def status(self, target: Target, observed: Observation) -> StorageStatus:
         """Return what the Repository's status says of the storage."""
-        if not owned(target, observed) or observed.space is None:
+        if not owned(target, observed):
             return StorageStatus()
         directory = storage_of(target).directory
         return StorageStatus(
             location=directory,
             generation=observed.generation,
             mounted_at=f"{directory}/{observed.generation}" if observed.root is not None else "",
-            available=from_bytes(observed.space.free),
         )
 
     def whereabouts(self, target: Target, observed: Observation) -> str:

@@ -61,7 +61,8 @@ class ZfsRepositories:
             generation=head or "",
             mounted_at=layout.generation_directory(storage.mountpoint, head) if head and observed.root else "",
             used=from_bytes(used),
-            available=from_bytes(parent.number("available")),
+            # What the pool has left would change the status of every repository in it.
+            available=from_bytes(max(0, quota - used)) if quota else "",
             used_percent=round(100 * used / quota) if quota else None,
         )
 
