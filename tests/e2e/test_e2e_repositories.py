@@ -271,3 +271,20 @@ def test_every_example_is_accepted_by_the_server(cluster: Cluster) -> None:
                 document["metadata"]["namespace"] = NAMESPACE
             text = yaml.safe_dump(document)
             cluster.api.kubectl("admin", "apply", "--dry-run=server", "--validate=strict", "-f", "-", input=text)
+
+
+def test_an_encrypted_repository_with_its_key_on_the_node(cluster: Cluster) -> None:
+    encryption = {"algorithm": "aes-256-gcm", "keyFile": "/etc/dsg/keys/secret"}
+    cluster.apply(repository("secret", storage={"encryption": encryption}))
+    cluster.wait_reason("secret", "KeyUnavailable")
+    cluster.sh("sh", "-c", "umask 077; mkdir -p /etc/dsg/keys; head -c 32 /dev/urandom > /etc/dsg/keys/secret")
+    cluster.look_now("secret")
+    cluster.wait_ready("secret")
+    assert cluster.value("encryption", "tank/dsg/secret/g1")[0] == "aes-256-gcm"
+    # As after a reboot: unmounted, and the key gone from memory.
+    cluster.sh("umount", "/srv/dsg/.secret/g1")
+    cluster.sh("zfs", "unload-key", "tank/dsg/secret")
+    cluster.look_now("secret")
+    cluster.wait_ready("secret")
+    wait("the key", lambda: cluster.value("keystatus", "tank/dsg/secret")[0] == "available", 30)
+    assert cluster.sh("readlink", "-e", "/srv/dsg/secret") == "/srv/dsg/.secret/g1"
