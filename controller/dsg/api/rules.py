@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.json_schema import JsonSchemaValue
@@ -100,24 +100,58 @@ class Distinct:
         return result
 
 
+class NoBlankValues:
+    """Stands in a mapping's `Annotated` metadata: a key without a value is an error.
+
+    Else the API server drops the key, and a selector whose only label lost its value selects everything.
+    """
+
+    message = 'a key without a value: write "" for the empty value'
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def enforce(value: Any) -> Any:
+            blank = [key for key, item in value.items() if item is None] if isinstance(value, dict) else []
+            if blank:
+                told = PydanticCustomError("rule", "{message}", {"message": self.message})
+                raise ValidationError.from_exception_data(
+                    type(self).__name__, [InitErrorDetails(type=told, loc=(key,), input=None) for key in blank]
+                )
+            return value
+
+        return core_schema.no_info_before_validator_function(enforce, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        result = handler(schema)
+        # Nullable, so that the null lives until the rule sees it; CEL takes it for a string unless told otherwise.
+        result["additionalProperties"]["nullable"] = True
+        rule = "self.all(k, dyn(self[k]) != null)"
+        result.setdefault(VALIDATIONS, []).append({"rule": rule, "message": self.message})
+        return result
+
+
 @dataclass(frozen=True)
 class Refused:
     """Types of a discriminated union that are recognised and refused, each with advice.
 
-    Stands in the union's `Annotated` metadata. The CRD generator finds them under `REFUSED`.
+    Stands in the union's `Annotated` metadata. The CRD generator finds them under `REFUSED`. A null in another
+    member's field is left out, as by the API server, for which the union is one object.
     """
 
     advice: Mapping[str, str]
     discriminator: str = "type"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        known = {info.alias or name for member in get_args(source) for name, info in member.model_fields.items()}
+
         def refuse(value: Any) -> Any:
-            kind = value.get(self.discriminator) if isinstance(value, dict) else None
+            if not isinstance(value, dict):
+                return value
+            kind = value.get(self.discriminator)
             if isinstance(kind, str) and kind in self.advice:
                 told = PydanticCustomError("rule", "{message}", {"message": self.advice[kind]})
                 where = InitErrorDetails(type=told, loc=(self.discriminator,), input=kind)
                 raise ValidationError.from_exception_data(type(self).__name__, [where])
-            return value
+            return {key: item for key, item in value.items() if item is not None or key not in known}
 
         return core_schema.no_info_before_validator_function(refuse, handler(source))
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from dsg.api.base import Conditions, Model, ObjectMeta, StatusModel
 from dsg.api.repository import REFUSED_TYPES
-from dsg.api.rules import AbsolutePath, DatasetName, NodeName, PoolName, Refused, Rule, below, matching
+from dsg.api.rules import AbsolutePath, DatasetName, NoBlankValues, NodeName, PoolName, Refused, Rule, below, matching
 
 _MOVE = "repositories rely on it; declare another StoragePool"
 
@@ -108,7 +108,9 @@ class LabelRequirement(Model):
 class NamespaceSelector(Model):
     """Namespaces by their labels; an empty selector, {}, admits every namespace (Kubernetes: LabelSelector)."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] = Field(default_factory=dict)
+    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=50), NoBlankValues()] = Field(
+        default_factory=dict
+    )
     """Labels that the namespace must have, such as kubernetes.io/metadata.name: research."""
     match_expressions: Annotated[
         list[LabelRequirement], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"})

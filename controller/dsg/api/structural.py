@@ -38,6 +38,7 @@ _KEPT = {
     "enum",
     "format",
     "pattern",
+    "nullable",
     "minimum",
     "maximum",
     "minLength",
