@@ -300,7 +300,7 @@ def _require_absolute(path: str) -> None:
 _BY_NUMBER: dict[int, type[StorageError]] = {
     errno.ENOENT: NotFound,
     errno.ENOTDIR: AlreadyExists,
-    errno.ELOOP: AlreadyExists,
+    errno.ELOOP: InvalidValue,
     errno.EEXIST: AlreadyExists,
     errno.EISDIR: AlreadyExists,
     errno.ENOTEMPTY: HasDependents,

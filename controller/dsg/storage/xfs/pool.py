@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from dsg.api.storagepool import XfsPoolStorage
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathKind, PathState
+from dsg.storage.host_steps import HostStep, MakeDirectory
 from dsg.storage.pool_type import PoolFacts, PoolTarget
 from dsg.storage.repository_type import Cause, Plan, Problem
 from dsg.storage.xfs.files import Files, Space
-from dsg.storage.xfs.steps import MakeDirectory, XfsStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,9 @@ class XfsPools:
             return Plan(problem=Problem("StorageError", text))
         return Plan()
 
-    def apply(self, step: XfsStep) -> None:
+    def apply(self, step: HostStep) -> None:
         """Take one step."""
-        step.apply(self._host, self._files)
+        step.apply(self._host)
 
     def facts(self, observed: PoolObservation) -> PoolFacts | None:
         """Return the file system's state; None when the directory is not there."""

@@ -13,16 +13,12 @@ from dataclasses import dataclass, replace
 from dsg.api.repository import StorageStatus, XfsStorage
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathKind, PathState
+from dsg.storage.host_steps import HostStep, MakeDirectory, PointLink, RemoveDirectory, RemoveLink, SetOwner
 from dsg.storage.layout import FIRST_GENERATION, is_generation
-from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Target
+from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
 from dsg.storage.xfs.files import Files
 from dsg.storage.xfs.steps import (
-    MakeDirectory,
-    PointLink,
-    RemoveDirectory,
-    RemoveLink,
     RemoveTree,
-    SetOwner,
     WriteRecord,
     XfsStep,
 )
@@ -185,7 +181,7 @@ def _owner_step(cause: Cause, target: Target, directory: str, *findings: Finding
     return SetOwner(cause, directory, owner.uid, owner.gid, int(owner.mode, 8), findings=findings)
 
 
-def _creation(target: Target, storage: XfsStorage) -> tuple[XfsStep, ...]:
+def _creation(target: Target, storage: XfsStorage) -> tuple[Step, ...]:
     """Return the steps to a revealed first generation; each is safe to repeat, and the record's owner comes last."""
     first = f"{storage.directory}/{FIRST_GENERATION}"
     path = f"{storage.directory}/{RECORD}"
@@ -201,7 +197,7 @@ def _creation(target: Target, storage: XfsStorage) -> tuple[XfsStep, ...]:
 
 
 def _upkeep(target: Target, storage: XfsStorage, observed: Observation, record: Record) -> Plan:
-    steps: list[XfsStep] = []
+    steps: list[Step] = []
     drift: list[Finding] = []
     path, cause = f"{storage.directory}/{RECORD}", Cause.CHANGE
     if record.uid != target.uid or record.released:
@@ -302,7 +298,7 @@ class XfsRepositories:
             return Plan()
         return Plan((RemoveDirectory(Cause.REMOVE, storage_of(target).directory),))
 
-    def _hide(self, target: Target, observed: Observation) -> Iterable[XfsStep]:
+    def _hide(self, target: Target, observed: Observation) -> Iterable[Step]:
         storage = storage_of(target)
         if observed.link is not None and _link_problem(storage, observed) is None:
             yield RemoveLink(Cause.REMOVE, storage.mountpoint)
@@ -318,16 +314,19 @@ class XfsRepositories:
                 f"not this repository's own, and kept: {', '.join(foreign[:8])} in {directory}. Nothing was destroyed"
             )
             return Plan(problem=Problem("ForeignData", text))
-        steps: list[XfsStep] = [*self._hide(target, observed), RemoveLink(Cause.REMOVE, f"{directory}/{HEAD}")]
+        steps: list[Step] = [*self._hide(target, observed), RemoveLink(Cause.REMOVE, f"{directory}/{HEAD}")]
         steps += [
             RemoveTree(Cause.REMOVE, f"{directory}/{name}") for name in sorted(observed.names) if is_generation(name)
         ]
         steps += [RemoveTree(Cause.REMOVE, f"{directory}/{RECORD}"), RemoveDirectory(Cause.REMOVE, directory)]
         return Plan(tuple(steps))
 
-    def apply(self, step: XfsStep) -> None:
+    def apply(self, step: XfsStep | HostStep) -> None:
         """Take one step."""
-        step.apply(self._host, self._files)
+        if isinstance(step, HostStep):
+            step.apply(self._host)
+        else:
+            step.apply(self._files)
 
     def status(self, target: Target, observed: Observation) -> StorageStatus:
         """Return what the Repository's status says of the storage."""

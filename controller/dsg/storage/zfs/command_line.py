@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsg.storage.errors import Busy, CommandFailed, StorageError, ZfsUnavailable
+from dsg.storage.errors import Busy, CommandFailed, Held, StorageError, ZfsUnavailable
 from dsg.storage.mountinfo import PATH as MOUNTINFO
 from dsg.storage.mountinfo import MountEntry, parse_mountinfo
 from dsg.storage.process import CommandMissing, Completed, Runner
@@ -217,7 +217,16 @@ class CommandLineZfs:
         where = [mount.directory for mount in self._mounts() if (mount.filesystem, mount.source) == ("zfs", name)]
         if where:
             raise Busy(f"cannot {command.does}: it is mounted at {where[0]}; unmount it first", subject=name)
-        self._change(command)
+        try:
+            self._change(command)
+        except Busy as error:
+            raise self._held([name], error) from error
+
+    def _held(self, names: Sequence[str], busy: Busy) -> Busy | Held:
+        """Return why snapshots were busy: before 2.2, OpenZFS says the same of those that are held."""
+        snapshots = self.read(names, ["userrefs"], kinds=[DatasetKind.SNAPSHOT], depth=0)
+        held = [name for name, found in snapshots.items() if found.number("userrefs")]
+        return Held(f"{busy}. {held[0]} is held: see `zfs holds {held[0]}`", subject=held[0]) if held else busy
 
     def _mounts(self) -> list[MountEntry]:
         try:
@@ -230,7 +239,10 @@ class CommandLineZfs:
         if not names:
             return
         command = commands.destroy_snapshots(dataset, names)
-        self._run(command, self._timeouts.change, stderr.says_no_such_snapshots)
+        try:
+            self._run(command, self._timeouts.change, stderr.says_no_such_snapshots)
+        except Busy as error:
+            raise self._held([f"{dataset}@{name}" for name in names], error) from error
 
     def snapshot(self, names: Sequence[str], properties: Mapping[str, str] | None = None) -> None:
         """Take snapshots of one pool atomically."""

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from dsg.api.repository import ZfsStorage
 from dsg.storage.host import PathKind
+from dsg.storage.host_steps import PointLink
 from dsg.storage.layout import FIRST_GENERATION, is_generation
-from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Target
+from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
 from dsg.storage.zfs import layout, policy
 from dsg.storage.zfs.interface import Dataset, DatasetKind
 from dsg.storage.zfs.observation import Observation, storage_of
@@ -18,10 +19,8 @@ from dsg.storage.zfs.steps import (
     LoadKey,
     MakeReadOnly,
     Mount,
-    PointLink,
     SetOwner,
     SetProperties,
-    ZfsStep,
 )
 
 
@@ -137,7 +136,7 @@ def _link_problem(storage: ZfsStorage, observed: Observation) -> Problem | None:
     return None
 
 
-def _creation(target: Target, storage: ZfsStorage) -> tuple[ZfsStep, ...]:
+def _creation(target: Target, storage: ZfsStorage) -> tuple[Step, ...]:
     values = policy.creation_values(policy.parent_values(storage)) | policy.identity_values(target)
     if storage.encryption is not None:
         values |= {"encryption": storage.encryption.algorithm, "keyformat": "raw"}
@@ -146,11 +145,11 @@ def _creation(target: Target, storage: ZfsStorage) -> tuple[ZfsStep, ...]:
     return (parent, *_first_generation(target, storage, create=True))
 
 
-def _first_generation(target: Target, storage: ZfsStorage, *, create: bool) -> tuple[ZfsStep, ...]:
+def _first_generation(target: Target, storage: ZfsStorage, *, create: bool) -> tuple[Step, ...]:
     """Return the steps from a parent without a head to a revealed first generation; each is safe to repeat."""
     dataset = f"{storage.dataset}/{FIRST_GENERATION}"
     directory = layout.generation_directory(storage.mountpoint, FIRST_GENERATION)
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     values = tuple(policy.creation_values(policy.generation_values(storage)).items())
     if create:
         steps.append(CreateDataset(Cause.CREATE, dataset, values))
@@ -174,7 +173,7 @@ def _owner_step(cause: Cause, target: Target, directory: str, *findings: Finding
 def _upkeep(
     target: Target, storage: ZfsStorage, observed: Observation, parent: Dataset, link_problem: Problem | None
 ) -> Plan:
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     if parent.local(layout.UID) != target.uid:
         steps.append(SetProperties(Cause.ADOPT, parent.name, tuple(policy.identity_values(target).items())))
     if parent.local(layout.RELEASED) is not None:
@@ -211,7 +210,7 @@ def _encryption_problem(storage: ZfsStorage, parent: Dataset) -> Problem | None:
 
 def _policy_steps(
     target: Target, storage: ZfsStorage, observed: Observation, parent: Dataset, drift: list[Finding]
-) -> list[ZfsStep]:
+) -> list[Step]:
     """Return the steps that bring policy to the spec, and add what was changed by hand to `drift`."""
     applied = policy.read_record(parent.local(layout.APPLIED))
     correct = target.spec.drift_policy == "Correct"
@@ -220,7 +219,7 @@ def _policy_steps(
     for generation in generations:
         differences += policy.differences(generation, "generation", policy.generation_values(storage), applied)
     drift += [d.finding for d in differences if d.drift]
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     for dataset in (parent.name, *(generation.name for generation in generations)):
         mine = [d for d in differences if d.finding.subject == dataset]
         steps += _property_steps(Cause.CHANGE, dataset, [d for d in mine if not d.drift])
@@ -243,13 +242,13 @@ def _policy_steps(
     return steps
 
 
-def _property_steps(cause: Cause, dataset: str, differences: Iterable[policy.Difference]) -> list[ZfsStep]:
+def _property_steps(cause: Cause, dataset: str, differences: Iterable[policy.Difference]) -> list[Step]:
     differences = list(differences)
     drifted = cause is Cause.DRIFT
     # zfs-inherit(8) refuses quotas and reservations; what clears them is the value none.
     to_set = [d for d in differences if d.value is not None or d.name in policy.NOT_INHERITED]
     to_clear = [d for d in differences if d.value is None and d.name not in policy.NOT_INHERITED]
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     if to_set:
         values = tuple((d.name, policy.settable(d.name, d.value or "0")) for d in to_set)
         steps.append(SetProperties(cause, dataset, values, findings=tuple(d.finding for d in to_set if drifted)))
@@ -267,14 +266,14 @@ def _reveal_steps(
     link_problem: Problem | None,
     *,
     ours: bool,
-) -> tuple[list[ZfsStep], Problem | None]:
+) -> tuple[list[Step], Problem | None]:
     """Return the steps that let readers see the head. They are taken under every drift policy: readers rely on them.
 
     `ours`: a writable mount is explained by a change of our own.
     """
     dataset, directory = f"{storage.dataset}/{head}", layout.generation_directory(storage.mountpoint, head)
     mounted = observed.mounts.get(head)
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     if mounted is not None and mounted.dataset != dataset:
         return steps, Problem("MountpointTaken", f"{mounted.dataset} is mounted at {directory}; it was not touched")
     if mounted is None:

@@ -10,10 +10,11 @@ from pathlib import PurePosixPath
 from dsg.api.storagepool import ErrorCounts, ScanStatus, ZfsPoolStorage
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathKind, PathState
+from dsg.storage.host_steps import HostStep, MakeDirectory
 from dsg.storage.pool_type import PoolFacts, PoolTarget
-from dsg.storage.repository_type import Cause, Plan, Problem
+from dsg.storage.repository_type import Cause, Plan, Problem, Step
 from dsg.storage.zfs.interface import Dataset, Pool, Zfs
-from dsg.storage.zfs.steps import CreateDataset, MakeDirectory, ZfsStep
+from dsg.storage.zfs.steps import CreateDataset, ZfsStep
 
 _USABLE = frozenset({"ONLINE", "DEGRADED"})
 
@@ -81,7 +82,7 @@ class ZfsPools:
             return Plan(problem=Problem("PoolFaulted", f"pool {pool.name} is {pool.health}: {pool.status}"))
         if pool.readonly:
             return Plan(problem=Problem("PoolFaulted", f"pool {pool.name} was imported read-only"))
-        steps: list[ZfsStep] = [
+        steps: list[Step] = [
             CreateDataset(Cause.CREATE, dataset, (("mountpoint", "legacy"), ("canmount", "off")))
             for dataset in _lineage(storage.root)
             if dataset not in observed.datasets
@@ -93,9 +94,12 @@ class ZfsPools:
             return Plan(tuple(steps), problem=Problem("StorageError", what))
         return Plan(tuple(steps))
 
-    def apply(self, step: ZfsStep) -> None:
+    def apply(self, step: ZfsStep | HostStep) -> None:
         """Take one step."""
-        step.apply(self._zfs, self._host)
+        if isinstance(step, HostStep):
+            step.apply(self._host)
+        else:
+            step.apply(self._zfs, self._host)
 
     def facts(self, observed: PoolObservation) -> PoolFacts | None:
         """Return the pool's state; None when it is not imported."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsg.storage.host import PathKind
+from dsg.storage.host_steps import RemoveDirectory, RemoveLink
 from dsg.storage.layout import is_generation, is_version
-from dsg.storage.repository_type import Cause, Plan, Problem, Target
+from dsg.storage.repository_type import Cause, Plan, Problem, Step, Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Zfs
 from dsg.storage.zfs.observation import Observation, storage_of
@@ -15,11 +16,8 @@ from dsg.storage.zfs.steps import (
     DestroyDataset,
     DestroyVersions,
     DiscardUnfinished,
-    RemoveDirectory,
-    RemoveLink,
     SetProperties,
     Unmount,
-    ZfsStep,
 )
 
 _ALL = tuple(DatasetKind)
@@ -65,9 +63,9 @@ def _discard(target: Target) -> Plan:
     return Plan((DiscardUnfinished(Cause.REMOVE, unfinished),))
 
 
-def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[ZfsStep]:
+def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[Step]:
     storage = storage_of(target)
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     link = observed.link
     if (
         link is not None
@@ -124,7 +122,7 @@ def _foreign(parent: str, found: Inventory) -> list[str]:
     return sorted(foreign)
 
 
-def _destruction(parent: str, found: Inventory) -> list[ZfsStep]:
+def _destruction(parent: str, found: Inventory) -> list[Step]:
     """Return destroy steps in an order that ZFS accepts: clones before the snapshots they come from."""
     versions: dict[str, list[str]] = {}
     generations: list[str] = []
@@ -134,7 +132,7 @@ def _destruction(parent: str, found: Inventory) -> list[ZfsStep]:
             versions.setdefault(generation, []).append(version)
         elif name != parent:
             generations.append(name)
-    steps: list[ZfsStep] = []
+    steps: list[Step] = []
     waiting = {g: (found.datasets[g].value("origin") or "").partition("@")[0] for g in sorted(generations)}
     while waiting:
         free = [g for g in waiting if g not in waiting.values()]

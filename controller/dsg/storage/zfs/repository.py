@@ -8,6 +8,7 @@ from dsg.api.repository import StorageStatus
 from dsg.api.sizes import from_bytes
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host
+from dsg.storage.host_steps import HostStep
 from dsg.storage.repository_type import Plan, Target
 from dsg.storage.zfs import layout, planning, removal
 from dsg.storage.zfs.interface import Zfs
@@ -46,9 +47,12 @@ class ZfsRepositories:
         """Return the steps that destroy a repository's data."""
         return removal.plan_destroy(target, observed)
 
-    def apply(self, step: ZfsStep) -> None:
+    def apply(self, step: ZfsStep | HostStep) -> None:
         """Take one step."""
-        step.apply(self._zfs, self._host)
+        if isinstance(step, HostStep):
+            step.apply(self._host)
+        else:
+            step.apply(self._zfs, self._host)
 
     def status(self, target: Target, observed: Observation) -> StorageStatus:
         """Return what the Repository's status says of the storage."""

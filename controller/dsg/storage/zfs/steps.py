@@ -195,52 +195,6 @@ class SetOwner(ZfsStep):
 
 
 @dataclass(frozen=True, slots=True)
-class PointLink(ZfsStep):
-    """Make the public path a link to the head, in one rename."""
-
-    path: str
-    target: str
-
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
-        return f"point {self.path} to {self.target}"
-
-    def apply(self, zfs: Zfs, host: Host) -> None:
-        """Swap it."""
-        host.point_link(self.path, self.target)
-
-
-@dataclass(frozen=True, slots=True)
-class MakeDirectory(ZfsStep):
-    """Make a directory and its missing parents."""
-
-    path: str
-
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
-        return f"make the directory {self.path}"
-
-    def apply(self, zfs: Zfs, host: Host) -> None:
-        """Make it."""
-        host.make_directory(self.path, mode=0o755)
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveLink(ZfsStep):
-    """Take the public path away."""
-
-    path: str
-
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
-        return f"remove the link {self.path}"
-
-    def apply(self, zfs: Zfs, host: Host) -> None:
-        """Remove it."""
-        host.remove_link(self.path)
-
-
-@dataclass(frozen=True, slots=True)
 class Unmount(ZfsStep):
     """Unmount a generation and remove its empty directory."""
 
@@ -263,24 +217,6 @@ class Unmount(ZfsStep):
                 return
             raise
         host.remove_directory(self.directory)
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveDirectory(ZfsStep):
-    """Remove the empty directory in which generations were mounted."""
-
-    directory: str
-
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
-        return f"remove the directory {self.directory} if it is empty"
-
-    def apply(self, zfs: Zfs, host: Host) -> None:
-        """Remove it; one that is not empty stays."""
-        try:
-            host.remove_directory(self.directory)
-        except errors.HasDependents:
-            return
 
 
 @dataclass(frozen=True, slots=True)
