@@ -256,9 +256,13 @@ def test_the_operators_rights_are_no_more_than_it_needs(cluster: Cluster) -> Non
     ):
         assert not can(verb, resource, "-n", NAMESPACE), f"{verb} {resource}"
     assert can("watch", "repositories", "--all-namespaces")
-    refused = [
-        r for r in cluster.api.requests("operator") if r.code == 403 and not r.uri.startswith("/apis/authorization")
-    ]
+    asked = {
+        (r.verb, f"{r.resource}.{r.group}" if r.group else r.resource)
+        for r in cluster.api.requests("operator")
+        if r.code == 403 and r.group != "authorization.k8s.io"
+    }
+    # A kube-apiserver that has just started refuses what it allows a second later, until it has read its roles.
+    refused = [(verb, resource) for verb, resource in asked if not can(verb, resource, "--all-namespaces")]
     assert refused == [], "the operator asks for nothing that it may not"
 
 
