@@ -313,6 +313,19 @@ def test_a_mounted_filesystem_is_not_destroyed(tmp_path: Path) -> None:
     node.zfs.destroy("tank/b")
 
 
+def test_a_busy_snapshot_that_is_held_says_so_in_old_versions_too(node: FakeNode) -> None:
+    busy = 'echo "cannot destroy snapshot tank/a@1: dataset is busy" >&2; exit 1'
+    read = "printf 'tank/a@1\\tuserrefs\\t%s\\t-\\ntank/a@1\\ttype\\tsnapshot\\t-\\n'"
+    node.script("zfs", f"case $1 in destroy) {busy};; get) {read} 1;; esac")
+    with pytest.raises(errors.Held, match="tank/a@1 is held"):
+        node.zfs.destroy("tank/a@1")
+    with pytest.raises(errors.Held, match="tank/a@1 is held"):
+        node.zfs.destroy_snapshots("tank/a", ["1", "2"])
+    node.script("zfs", f"case $1 in destroy) {busy};; get) {read} 0;; esac")
+    with pytest.raises(errors.Busy):
+        node.zfs.destroy("tank/a@1")
+
+
 # ---- events
 
 EVENT = """Nov 25 2026 16:30:09.{number:09}\\tsysevent.fs.zfs.history_event

@@ -20,10 +20,14 @@ def error_of(verb: str, arguments: str, output: Output) -> errors.StorageError:
 def test_refusals_are_the_errors_they_mean(version: str) -> None:
     recorded = outputs(version)
     wrong = {}
+    # Of a hold, 2.1 says no more than that; CommandLineZfs looks for holds itself.
+    also: dict[type[errors.StorageError], type[errors.StorageError]] = (
+        {errors.Held: errors.Busy} if version.startswith("2.1.") else {}
+    )
     for verb, arguments, expected in refusals.REFUSALS:
         output = recorded[f"{verb} {arguments}"]
         found = error_of(verb, arguments, output)
-        if type(found) is not expected:
+        if type(found) not in {expected, also.get(expected)}:
             wrong[f"{verb} {arguments}"[:100]] = (type(found).__name__, expected.__name__, output.stderr[:200])
     assert wrong == {}
 
