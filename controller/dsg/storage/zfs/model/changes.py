@@ -146,6 +146,7 @@ def _rename_below(pool: ModelPool, filesystem: Filesystem, new: str) -> None:
         below = f"{new}/{old_name.rpartition('/')[2]}"
         pool.journal.drop(filesystem.children, old_name)
         pool.journal.put(filesystem.children, below, child)
+        filesystem.changed.update((old_name, below))
         _rename_below(pool, child, below)
     pool.journal.set(filesystem, "name", new)
     pool.journal.put(pool.datasets, new, filesystem)

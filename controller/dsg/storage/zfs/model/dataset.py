@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from dsg.storage.zfs.interface import DatasetKind, Property, Source
@@ -102,19 +102,22 @@ class Filesystem:
     encryption_root: Filesystem | None = None
     snapshots_changed: int = 0
 
-    mounts: list[MountPoint] | None = None
+    mounts: list[MountPoint] = field(default_factory=list)
     """Memory only."""
     own: Own | None = None
     """Cached; see `space`."""
     own_on_disk: Own | None = None
     """While the filesystem has writes in the open transaction group: its space as of the last one."""
     used: int | None = None
+    charges: dict[str, int] = field(default_factory=dict)
+    """Cached: what each child takes from this one, unused reservations included."""
+    charged: int = 0
+    """The sum of `charges`."""
+    changed: set[str] = field(default_factory=set)
+    """Children whose charge has to be worked out again."""
     line: list[Snapshot] | None = None
     unsynced: bool = False
     """Whether this or a filesystem below has writes in the open transaction group."""
-
-    def __post_init__(self) -> None:
-        self.mounts = []
 
     @property
     def mounted(self) -> bool:

@@ -58,7 +58,7 @@ class ModelHost:
         if read_only and self.node.in_use(point.number, writing=True):
             raise Busy(f"'{directory}' has files open for writing", subject=directory)
         pool = self.node.pool(point.filesystem.name)
-        for other in point.filesystem.mounts or ():
+        for other in point.filesystem.mounts:
             other.read_only = read_only or pool.readonly
 
     @operation("host")

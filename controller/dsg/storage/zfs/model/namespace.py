@@ -167,16 +167,14 @@ class Namespace:
         self._next += 1
         self.mounts[point.number] = point
         self._at[place.mount, place.path] = point.number
-        if filesystem.mounts is not None:
-            filesystem.mounts.append(point)
+        filesystem.mounts.append(point)
         return point
 
     def detach(self, point: MountPoint) -> None:
         """Take a mount away."""
         del self.mounts[point.number]
         del self._at[point.within, point.place]
-        if point.filesystem.mounts is not None:
-            point.filesystem.mounts.remove(point)
+        point.filesystem.mounts.remove(point)
 
     def mounted_at(self, place: Place) -> MountPoint | None:
         """Return the mount whose root a place is."""

@@ -294,9 +294,7 @@ class ModelPool:
         self.loaded.clear()
         self.long_holds.clear()
         for filesystem in self.datasets.values():
-            space.touch(filesystem)
-            filesystem.own_on_disk = None
-            filesystem.unsynced = False
+            space.forget(filesystem)
             filesystem.mounts = []
         self.unsynced.clear()
         self.suspended = False

@@ -27,10 +27,21 @@ def touch(filesystem: Filesystem) -> None:
     """Forget what was worked out about a filesystem and those above it."""
     filesystem.own = None
     filesystem.line = None
-    place: Filesystem | None = filesystem
-    while place is not None:
-        place.used = None
+    place = filesystem
+    place.used = None
+    while place.parent is not None:
+        place.parent.used = None
+        place.parent.changed.add(place.name)
         place = place.parent
+
+
+def forget(filesystem: Filesystem) -> None:
+    """Forget everything that was worked out about a filesystem."""
+    filesystem.own = filesystem.own_on_disk = filesystem.line = filesystem.used = None
+    filesystem.unsynced = False
+    filesystem.charged = 0
+    filesystem.charges.clear()
+    filesystem.changed.update(filesystem.children)
 
 
 def line(filesystem: Filesystem) -> list[Snapshot]:
@@ -74,7 +85,21 @@ def reserved_for_own(filesystem: Filesystem, *, live: bool = False) -> int:
 
 def children(filesystem: Filesystem, *, live: bool = False) -> int:
     """Return what those below use, unused reservations included (usedbychildren)."""
-    return sum(max(used(child, live=live), child.own_number("reservation")) for child in filesystem.children.values())
+    if filesystem.unsynced and not live:
+        return sum(_charge(child, live=False) for child in filesystem.children.values())
+    while filesystem.changed:
+        name = filesystem.changed.pop()
+        child = filesystem.children.get(name)
+        charge = _charge(child, live=True) if child is not None else 0
+        filesystem.charged += charge - filesystem.charges.get(name, 0)
+        filesystem.charges[name] = charge
+        if child is None:
+            del filesystem.charges[name]
+    return filesystem.charged
+
+
+def _charge(child: Filesystem, *, live: bool) -> int:
+    return max(used(child, live=live), child.own_number("reservation"))
 
 
 def used(filesystem: Filesystem, *, live: bool = False) -> int:
