@@ -279,6 +279,7 @@ INVALID: tuple[Invalid, ...] = (
     _ours("mount-root-double", "pool", f"{STORAGE}.mountRoot", "/srv//dsg", _PATH),
     _ours("directory-same", "xfs", f"{STORAGE}.directory", "/srv/dsg/archive", "can't be the same", "mountpoint"),
     _ours("directory-above", "xfs", f"{STORAGE}.directory", "/srv", "or lie in one another", "mountpoint"),
+    _ours("mount-root-in-directory", "xfspool", f"{STORAGE}.mountRoot", "/data/dsg/links", "directory and mountRoot"),
     # Policy.
     _ours("compression-on", "zfs", f"{PROPERTIES}.compression", "on", _COMPRESSION),
     _ours("compression-level", "zfs", f"{PROPERTIES}.compression", "zstd-20", _COMPRESSION),
@@ -382,7 +383,13 @@ INVALID: tuple[Invalid, ...] = (
     Invalid("sync-without-base", "tx", {"spec.base": GONE}, "spec.base", "Sync and Restore need the version"),
     Invalid("sync-with-restore", "tx", {"spec.restore": "s3"}, "spec.restore", "Init and Sync have none"),
     Invalid("sync-without-changes", "tx", {"spec.changes": GONE}, "spec.changes", "Init and Sync say what changes"),
-    Invalid("restore-of-nothing", "tx", restore(**{"spec.restore": None}), "spec.restore", "Restore needs the version"),
+    Invalid(
+        "restore-of-nothing",
+        "tx",
+        {"spec.operation": "Restore", "spec.changes": GONE},
+        "spec.restore",
+        "Restore needs the version",
+    ),
     Invalid(
         "restore-with-changes", "tx", {"spec.operation": "Restore", "spec.restore": "s3"}, "spec.changes", "does not"
     ),

@@ -20,6 +20,7 @@ from dsg.api.rules import (
     Refused,
     Rule,
     Version,
+    apart,
     below,
     cel_string,
     matching,
@@ -95,19 +96,7 @@ class XfsStorage(Model):
     DatasetForeign condition says how to write that on it.
     """
 
-    rules = (
-        Rule(
-            "self.directory != self.mountpoint && !self.directory.startsWith(self.mountpoint + '/') && "
-            "!self.mountpoint.startsWith(self.directory + '/')",
-            "directory and mountpoint can't be the same or lie in one another",
-            lambda v: (
-                v.directory != v.mountpoint
-                and not below(v.directory, v.mountpoint)
-                and not below(v.mountpoint, v.directory)
-            ),
-            field="mountpoint",
-        ),
-    )
+    rules = (apart("directory", "mountpoint"),)
     immutable: ClassVar[dict[str, str]] = {
         "type": _MOVE,
         "node": _MOVE,

@@ -262,3 +262,19 @@ def below(path: str, root: str) -> bool:
 def overlap(one: str, other: str) -> bool:
     """Return whether two paths or datasets are the same or one lies below the other."""
     return one == other or below(one, other) or below(other, one)
+
+
+def apart(one: str, other: str) -> Rule:
+    """Return the rule that two paths of an object, named as specs write them, don't overlap; it points to `other`."""
+    a, b = f"self.{one}", f"self.{other}"
+
+    def check(value: Any) -> bool:
+        mine = {info.alias or name: getattr(value, name) for name, info in type(value).model_fields.items()}
+        return not overlap(mine[one], mine[other])
+
+    return Rule(
+        f"{a} != {b} && !{a}.startsWith({b} + '/') && !{b}.startsWith({a} + '/')",
+        f"{one} and {other} can't be the same or lie in one another",
+        check,
+        field=other,
+    )

@@ -8,7 +8,18 @@ from pydantic import Field
 
 from dsg.api.base import Conditions, Model, ObjectMeta, StatusModel
 from dsg.api.repository import REFUSED_TYPES
-from dsg.api.rules import AbsolutePath, DatasetName, NoBlankValues, NodeName, PoolName, Refused, Rule, below, matching
+from dsg.api.rules import (
+    AbsolutePath,
+    DatasetName,
+    NoBlankValues,
+    NodeName,
+    PoolName,
+    Refused,
+    Rule,
+    apart,
+    below,
+    matching,
+)
 
 _MOVE = "repositories rely on it; declare another StoragePool"
 
@@ -52,6 +63,7 @@ class XfsPoolStorage(Model):
     mount_root: AbsolutePath
     """Directory below which their mountpoints may be, such as /srv/dsg; created when missing."""
 
+    rules = (apart("directory", "mountRoot"),)
     immutable: ClassVar[dict[str, str]] = dict.fromkeys(("type", "node", "directory", "mount_root"), _MOVE)
 
 
