@@ -19,7 +19,7 @@ from lab.errors import LabError
 from lab.progress import say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_LOG_LINES = 20
+_LOG_LINES, _LOG_WIDTH = 20, 300
 
 
 def _tell(world: World) -> None:
@@ -29,7 +29,7 @@ def _tell(world: World) -> None:
             Story(world, narrator).tell()
         except (Unexpected, LabError) as error:
             narrator.failed(str(error))
-            lines = world.operator_log().splitlines()[-_LOG_LINES:]
+            lines = [line[:_LOG_WIDTH] for line in world.operator_log().splitlines()[-_LOG_LINES:]]
             narrator.say("The operator's log ends:")
             narrator.output("\n".join(lines))
             raise typer.Exit(1) from None

@@ -15,7 +15,7 @@ from dsg.reconcile.cluster import Gone
 
 T = TypeVar("T")
 NAMESPACE = "research"
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that anything may take, on an emulated node as well."""
 
 

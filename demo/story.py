@@ -17,7 +17,7 @@ from demo.state import NAMESPACE, State, expect, until
 from demo.world import NODE, OPERATOR_NAMESPACE, Done, World
 from dsg.api.names import CONFIRM_DELETE
 
-_RECORD = "2026-11-25,interview,17"
+_FILE, _RECORD = "input/interviews.csv", "2026-11-25,interview,17"
 _IN_NAMESPACE = ("-n", NAMESPACE)
 
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
@@ -90,6 +90,8 @@ class Story:
     def _patch(self, name: str, spec: dict[str, Any]) -> None:
         body = json.dumps({"spec": spec})
         self._kubectl("patch", "repository", name, *_IN_NAMESPACE, "--type=merge", "-p", body)
+        if not (self._state.repository(name) or {}).get("metadata", {}).get("deletionTimestamp"):
+            until("the operator has seen the change", lambda: self._state.condition(name, "Ready"))
 
     def _events(self, name: str, *more: str) -> str:
         return self._kubectl("events", *_IN_NAMESPACE, "--for", f"repository/{name}", *more)
@@ -173,7 +175,7 @@ class Story:
                 "written by hand, so that there is something to lose."
             )
             mountpoint = self._world.mountpoint(REPOSITORY)
-            self._node("sh", "-c", f"mkdir {mountpoint}/input && echo {_RECORD} > {mountpoint}/input/interviews.csv")
+            self._node(*self._world.write(REPOSITORY, _FILE, _RECORD))
             shown = self._look(self._world.look(REPOSITORY))
             owner = self._world.owner()
             line = f"drwxrws--- {owner['uid']}:{owner['gid']} {mountpoint}"
@@ -284,7 +286,7 @@ class Story:
         self._kubectl("get", "events", *_IN_NAMESPACE, "--field-selector", f"reason={reason}", "-o", columns)
 
     def _record_is_there(self) -> bool:
-        file = f"{self._world.mountpoint(REPOSITORY)}/input/interviews.csv"
+        file = f"{self._world.mountpoint(REPOSITORY)}/{_FILE}"
         return self._world.on_node(("cat", file)).text.strip() == _RECORD
 
     def _retain_and_adopt(self) -> None:
@@ -307,7 +309,7 @@ class Story:
             self._tell.say("It does when the spec says so:")
             self._patch(REPOSITORY, {"storage": {"adopt": True}})
             self._kubectl("wait", f"repository/{REPOSITORY}", *_IN_NAMESPACE, "--for=condition=Ready", "--timeout=60s")
-            self._node("cat", f"{self._world.mountpoint(REPOSITORY)}/input/interviews.csv")
+            self._node("cat", f"{self._world.mountpoint(REPOSITORY)}/{_FILE}")
             expect("the record is what was written", self._record_is_there())
             self._tell.checked("the data outlived its object, and was taken over again whole")
 

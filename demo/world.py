@@ -47,6 +47,10 @@ class Done:
     text: str
 
 
+def _writing(path: str, line: str) -> str:
+    return f"mkdir -p {path.rpartition('/')[0]} && echo {line} > {path}"
+
+
 class World(AbstractContextManager["World"], ABC):
     """One place for the story: `open` starts it, leaving the `with` block ends it. Raises `LabError`."""
 
@@ -143,6 +147,10 @@ class World(AbstractContextManager["World"], ABC):
     def mountpoint(self, name: str) -> str:
         """Return the path at which a Repository is read."""
         return str(self.repository_storage(name)["mountpoint"])
+
+    @abstractmethod
+    def write(self, name: str, file: str, line: str) -> tuple[str, ...]:
+        """Return the command that writes a line into a new file of a Repository's tree, by hand."""
 
     @abstractmethod
     def look(self, name: str) -> Sequence[tuple[str, ...]]:
@@ -244,6 +252,10 @@ class LocalWorld(World):
         """Return the repository's directory."""
         return str(self._node / "data" / name)
 
+    def write(self, name: str, file: str, line: str) -> tuple[str, ...]:
+        """Return a plain command."""
+        return ("sh", "-c", _writing(f"{self.mountpoint(name)}/{file}", line))
+
     def look(self, name: str) -> Sequence[tuple[str, ...]]:
         """Return commands that show the link, the directories and the owner."""
         return (
@@ -301,8 +313,12 @@ class LabWorld(World):
         return ("dsg-operator", "run", "--node", NODE, *_LAB_OPERATOR)
 
     def start_operator(self) -> None:
-        """Start the operator in the guest."""
-        self._lab.start_operator(NODE, _LAB_OPERATOR)
+        """Start the operator in the guest; the first time, it is installed from this tree."""
+        if self._guest.installed():
+            kubeconfig = self._lab.api.kubeconfig("operator", for_guest=True)
+            self._guest.start_operator(NODE, kubeconfig, _LAB_OPERATOR)
+        else:
+            self._lab.start_operator(NODE, _LAB_OPERATOR)
 
     def operator_pid(self) -> int:
         """Return the process id in the guest."""
@@ -346,6 +362,12 @@ class LabWorld(World):
     def place(self, name: str) -> str:
         """Return the repository's parent dataset."""
         return f"{POOL}/dsg/{name}"
+
+    def write(self, name: str, file: str, line: str) -> tuple[str, ...]:
+        """Return a command that opens the generation, which is mounted read-only, for a moment."""
+        where = f"{self.place(name)}/g1 /srv/dsg/.{name}/g1"
+        opened, closed = (f"mount -t zfs -o remount,{how},nodev,nosuid {where}" for how in ("rw", "ro"))
+        return ("sh", "-c", f"{opened} && {_writing(f'{self.mountpoint(name)}/{file}', line)} && {closed}")
 
     def look(self, name: str) -> Sequence[tuple[str, ...]]:
         """Return commands that show datasets, policy, the link and the owner."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import threading
@@ -17,6 +18,7 @@ def main() -> int:
         directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
         try:
             with EmbeddedApi(directory) as api:
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
                 print(f"serving {api.url}\nexport KUBECONFIG={api.kubeconfig('admin')}", flush=True)
                 threading.Event().wait()
         except KeyboardInterrupt:

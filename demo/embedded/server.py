@@ -20,7 +20,7 @@ from demo.embedded.openapi import OpenApi
 from demo.embedded.registry import Registry, Write
 from demo.embedded.requests import Target
 from demo.embedded.selectors import ObjectTest, field_selector, label_selector
-from demo.embedded.watching import Event, WatchOptions, watch
+from demo.embedded.watching import Event, WatchOptions, check, watch
 
 _LARGEST_BODY = 3 * 1024 * 1024
 """Bytes of the largest request that the real server takes too."""
@@ -249,6 +249,7 @@ class Server:
             bookmarks=_flag(query, "allowWatchBookmarks") and not _wants_table(request),
             timeout=float(_number(query, "timeoutSeconds") or 3600),
         )
+        check(options)
         events = watch(self._registry, kind, target.namespace, self._selected(request, kind), options)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}

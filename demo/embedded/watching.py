@@ -34,7 +34,8 @@ Event = tuple[str, Obj]
 """Type and object of one watch event; the object of an ERROR is a Status, that of a BOOKMARK has only a version."""
 
 
-def _check(options: WatchOptions) -> None:
+def check(options: WatchOptions) -> None:
+    """Raise ApiFailure (422, 400) for options that make no watch."""
     if options.send_initial and options.resource_version_match != "NotOlderThan":
         text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         raise invalid("ListOptions", "meta.k8s.io", "", [Cause("resourceVersionMatch", text, "FieldValueForbidden")])
@@ -80,11 +81,10 @@ def _begin(registry: Registry, kind: Kind, namespace: str, test: ObjectTest, opt
 async def watch(
     registry: Registry, kind: Kind, namespace: str, selected: ObjectTest, options: WatchOptions
 ) -> AsyncIterator[Event]:
-    """Yield the events of a watch until its time is over. Raises ApiFailure (422, 400) before the first.
+    """Yield the events of a watch until its time is over.
 
     A version that is too old, or newer than anything, is an event of type ERROR, as it is on the real server.
     """
-    _check(options)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + options.timeout
 
