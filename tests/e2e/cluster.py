@@ -93,7 +93,7 @@ class Cluster:
         def look() -> dict[str, Any] | None:
             obj = self.get(name, kind)
             status = obj.get("status", {})
-            found = next((c for c in status.get("conditions", []) if c["type"] == type_), {})
+            found: dict[str, Any] = next((c for c in status.get("conditions", []) if c["type"] == type_), {})
             current = status.get("observedGeneration") == obj["metadata"]["generation"]
             return found if current and found.get("reason") == reason else None
 

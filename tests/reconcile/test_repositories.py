@@ -512,3 +512,47 @@ def test_the_number_of_processes_does_not_grow_with_the_number_of_repositories()
         world.run(keys)
         counted.append(sum(world.node.calls[n] for n in ("zfs.pools", "zfs.read")) - before)
     assert counted[0] <= 4 and counted[1] <= 2, counted
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("away", ["exported", "suspended"])
+def test_data_that_cannot_be_seen_is_not_taken_for_gone(policy: str, away: str) -> None:
+    obj = changed(deletionPolicy=policy)
+    obj["metadata"]["annotations"] = {"dsg.hrdag.org/confirm-delete": "justice"}
+    world = running(obj)
+    if away == "exported":
+        world.host.unmount("/srv/dsg/.justice/g1")
+        world.node.export_pool("tank")
+    else:
+        world.node.suspend("tank")
+    world.cluster.delete(KEY)
+    for _ in range(2):
+        world.run()
+        assert KEY in world.cluster.objects
+        assert world.condition("DeletionBlocked")["reason"] == "StorageFailed"
+    if away == "exported":
+        world.node.import_pool("tank")
+    else:
+        world.node.resume("tank")
+    world.run()
+    assert KEY not in world.cluster.objects
+    assert (f"{DATASET}/g1" in world.datasets()) == (policy == "Retain")
+
+
+def test_a_fault_in_one_repository_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsg.storage.zfs import planning
+    from dsg.storage.zfs.repository import ZfsRepositories
+
+    def plan(self: ZfsRepositories, target: Any, observed: Any) -> Any:
+        if target.name == "justice":
+            raise ZeroDivisionError("a bug")
+        return planning.plan(target, observed)
+
+    monkeypatch.setattr(ZfsRepositories, "plan", plan)
+    world = running(repository(), repository("other"))
+    assert world.ready("other") == ("True", "Reconciled")
+    assert world.ready() == ("False", "OperatorFault")
+    assert "a bug" not in world.condition("Ready")["message"]
+    monkeypatch.undo()
+    world.run()
+    assert world.ready() == ("True", "Reconciled")

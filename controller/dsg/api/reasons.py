@@ -272,6 +272,14 @@ REASONS: tuple[Reason, ...] = (
         _S,
         "Warning",
     ),
+    Reason(
+        "OperatorFault",
+        _BOTH,
+        "The operator itself is at fault: something happened that it was not written for. Others go on.",
+        "Report it with the operator's log. Nothing needs to be repaired on the node first.",
+        _S,
+        "Warning",
+    ),
     # Drifted
     Reason(
         "InSync",

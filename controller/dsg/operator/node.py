@@ -38,6 +38,16 @@ class NodeSettings:
     lease: bool = True
 
 
+async def _again_and_again(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a loop that should never end, and begin it anew when a fault ends it."""
+    while True:
+        try:
+            await loop()
+        except Exception:  # a fault in the program itself must not end the operator
+            _log.exception("a loop of the operator failed and begins anew", loop=loop.__name__)
+        await asyncio.sleep(5)
+
+
 class NodeOperator:
     """Feeds the engine. Lives on one event loop."""
 
@@ -74,7 +84,7 @@ class NodeOperator:
         ]
         if self._settings.lease:
             loops.append(("dsg lease", self._lease_loop))
-        self._tasks = [asyncio.create_task(loop(), name=name) for name, loop in loops]
+        self._tasks = [asyncio.create_task(_again_and_again(loop), name=name) for name, loop in loops]
         if self._events is not None:
             self._events.start()
 

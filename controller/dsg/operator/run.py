@@ -113,7 +113,13 @@ def serve(
         leases = Leases(server, lease_namespace)
         operator = NodeOperator(settings, engine, store, cluster, leases, storage.zfs, heartbeats, metrics.passed)
         receiver.operator = operator
-        port = await endpoints.start(listen.host, listen.port) if endpoints is not None and listen is not None else None
+        port = None
+        if endpoints is not None and listen is not None:
+            try:
+                port = await endpoints.start(listen.host, listen.port)
+            except OSError as error:
+                text = f"--listen {listen.host}:{listen.port} can't be had: {error.strerror or error}"
+                raise kopf.PermanentError(text) from error
         operator.start()
         _log.info("operator started", node=settings.node, port=port)
 

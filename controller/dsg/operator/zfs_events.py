@@ -76,4 +76,6 @@ class ZfsEventWatch:
                         self._ask(keys)
             except StorageError as error:
                 _log.info("zfs events are not followed for now; the resync looks anyway", error=str(error))
+            except Exception:  # the thread must outlive whatever comes
+                _log.exception("zfs events are not followed for now; the resync looks anyway")
             self._ended.wait(RESTART_DELAY)

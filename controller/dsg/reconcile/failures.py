@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import structlog
+
 from dsg.storage import errors
 from dsg.storage.repository_type import Problem
+
+_log = structlog.get_logger("dsg.reconcile")
 
 _REASONS: tuple[tuple[type[errors.StorageError], str], ...] = (
     (errors.Busy, "StorageBusy"),
@@ -21,6 +25,12 @@ _REASONS: tuple[tuple[type[errors.StorageError], str], ...] = (
     (errors.NotResponding, "StorageTimeout"),
     (errors.ZfsUnavailable, "StorageUnavailable"),
 )
+
+
+def fault(error: Exception) -> Problem:
+    """Return the problem for an error that nobody expected, and log it: call it where the error is handled."""
+    _log.exception("a fault of the operator")
+    return Problem("OperatorFault", f"a fault of the operator ({type(error).__name__}); its log says more")
 
 
 def problem(error: errors.StorageError) -> Problem:

@@ -58,10 +58,15 @@ class Pools:
             else:
                 by_type.setdefault(work.target.spec.storage.type, []).append((work, work.target))
         for kind, group in by_type.items():
-            with _tracer.start_as_current_span("observe pools", attributes={"dsg.storage.type": kind}):
-                seen = self._types[kind].observe([target for _, target in group])
-            for work, target in group:
-                self._one(self._types[kind], work, target, seen[target.name])
+            try:
+                with _tracer.start_as_current_span("observe pools", attributes={"dsg.storage.type": kind}):
+                    seen = self._types[kind].observe([target for _, target in group])
+                for work, target in group:
+                    self._one(self._types[kind], work, target, seen[target.name])
+            except Exception as error:  # one type's fault must not stop the others
+                problem = failures.fault(error)
+                for work, _ in group:
+                    work.problem = work.problem or problem
 
     def _one(self, kind: PoolType, work: PoolWork, target: PoolTarget, found: Any) -> None:
         if isinstance(found, StorageError):

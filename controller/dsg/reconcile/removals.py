@@ -45,6 +45,8 @@ class Removals:
             except ClusterError as error:
                 work.deferred = error
                 return None
+            except Exception as error:  # one repository's fault must not stop the others
+                blocked = Problem("StorageFailed", failures.fault(error).message)
             if blocked is not None:
                 span.set_status(trace.StatusCode.ERROR, blocked.message)
             return blocked

@@ -97,7 +97,11 @@ class Repositories:
         for kind, group in by_type.items():
             attributes: dict[str, str | int] = {"dsg.storage.type": kind, "dsg.count": len(group)}
             with _tracer.start_as_current_span("observe", attributes=attributes):
-                seen = self._types[kind].observe([work.target for work in group])
+                try:
+                    seen = self._types[kind].observe([work.target for work in group])
+                except Exception as error:  # one type's fault must not stop the others
+                    self._blame(group, failures.fault(error))
+                    continue
             for work in group:
                 found = seen[work.target.identity]
                 if isinstance(found, StorageError):
@@ -105,6 +109,11 @@ class Repositories:
                     work.failure = work.failure or failures.problem(found)
                 else:
                     work.observed = found
+
+    @staticmethod
+    def _blame(works: Iterable[Work], problem: Problem) -> None:
+        for work in works:
+            work.observed, work.failure = None, work.failure or problem
 
     def converge(self, works: Sequence[Work]) -> None:
         """Bring each to what it declares, as far as it may be and as far as it goes."""
@@ -128,7 +137,10 @@ class Repositories:
     def _plan(self, works: Iterable[Work]) -> None:
         for work in works:
             with _tracer.start_as_current_span("plan", attributes={"dsg.repository": work.target.identity}):
-                work.plan = self.type_of(work.target).plan(work.target, work.observed)
+                try:
+                    work.plan = self.type_of(work.target).plan(work.target, work.observed)
+                except Exception as error:  # one repository's fault must not stop the others
+                    work.plan, work.failure = Plan(), failures.fault(error)
 
     def _act(self, work: Work) -> None:
         attributes: dict[str, str | int] = {"dsg.repository": work.target.identity, "dsg.steps": len(work.plan.steps)}
@@ -143,6 +155,9 @@ class Repositories:
                 span.set_status(trace.StatusCode.ERROR, str(error))
             except ClusterError as error:
                 work.deferred = error
+                span.set_status(trace.StatusCode.ERROR, str(error))
+            except Exception as error:  # one repository's fault must not stop the others
+                work.failure = failures.fault(error)
                 span.set_status(trace.StatusCode.ERROR, str(error))
             work.taken += taken
             if work.deferred is None and taken:

@@ -227,3 +227,19 @@ def test_a_record_that_cannot_be_read_stops_everything(world: XfsWorld) -> None:
     world.run()
     assert world.ready() == ("False", "LayoutUnknown")
     world.quiet()
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_data_that_cannot_be_seen_is_not_taken_for_gone(world: XfsWorld, policy: str) -> None:
+    obj = world.repository(deletionPolicy=policy)
+    obj["metadata"]["annotations"] = {"dsg.hrdag.org/confirm-delete": "justice"}
+    world.apply(obj)
+    world.run()
+    (world.base / "data").rename(world.base / "away")
+    world.cluster.delete(KEY)
+    world.run()
+    assert world.condition("DeletionBlocked")["reason"] == "StorageFailed"
+    (world.base / "away").rename(world.base / "data")
+    world.run()
+    assert KEY not in world.cluster.objects
+    assert world.directory.exists() == (policy == "Retain")

@@ -236,6 +236,17 @@ def owned(target: Target, observed: Observation) -> bool:
     return observed.record is not None and observed.record.uid == target.uid
 
 
+def _hidden(target: Target, observed: Observation) -> Plan | None:
+    """Return the plan for data that can't be seen: nobody may conclude from that that there is none."""
+    problem = _place_problem(storage_of(target), observed)
+    if problem is None and observed.unreadable:
+        problem = Problem("LayoutUnknown", f"{RECORD} can't be read: {observed.unreadable}")
+    if problem is None:
+        return None
+    text = f"{problem.message}. Whose data is there can't be seen, so the object stays until it can"
+    return Plan(problem=Problem("StorageFailed", text))
+
+
 class XfsRepositories:
     """Repositories on POSIX file systems (`dsg.storage.repository_type.RepositoryType`)."""
 
@@ -285,6 +296,8 @@ class XfsRepositories:
 
     def plan_release(self, target: Target, observed: Observation, now: str) -> Plan:
         """Return the steps that let go of a repository and keep its data."""
+        if (hidden := _hidden(target, observed)) is not None:
+            return hidden
         if not owned(target, observed) or observed.record is None:
             return self._leftover(target, observed)
         path = f"{storage_of(target).directory}/{RECORD}"
@@ -305,6 +318,8 @@ class XfsRepositories:
 
     def plan_destroy(self, target: Target, observed: Observation) -> Plan:
         """Return the steps that destroy a repository's data, the record last but for the directory itself."""
+        if (hidden := _hidden(target, observed)) is not None:
+            return hidden
         if not owned(target, observed):
             return self._leftover(target, observed)
         directory = storage_of(target).directory

@@ -11,7 +11,7 @@ from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathState
 from dsg.storage.host import Mount as HostMount
 from dsg.storage.layout import FIRST_GENERATION
-from dsg.storage.repository_type import Target
+from dsg.storage.repository_type import Problem, Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset, DatasetKind, Pool, Zfs
 
@@ -49,6 +49,19 @@ class Observation:
     def head(self) -> str | None:
         """Return the generation that the head property names."""
         return self.parent.local(layout.HEAD) if self.parent is not None else None
+
+
+def pool_problem(storage: ZfsStorage, observed: Observation) -> Problem | None:
+    """Return why the pool can't be used now; None when it can."""
+    if observed.pool is None:
+        return Problem("PoolUnavailable", f"pool {storage.pool} is not imported on node {storage.node}")
+    match observed.pool.health:
+        case "SUSPENDED":
+            return Problem("PoolSuspended", f"the I/O of pool {storage.pool} is suspended: {observed.pool.status}")
+        case "ONLINE" | "DEGRADED":
+            return None
+        case other:
+            return Problem("PoolFaulted", f"pool {storage.pool} is {other}: {observed.pool.status}")
 
 
 def storage_of(target: Target) -> ZfsStorage:

@@ -11,7 +11,7 @@ from dsg.storage.layout import FIRST_GENERATION, is_generation
 from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
 from dsg.storage.zfs import layout, policy
 from dsg.storage.zfs.interface import Dataset, DatasetKind
-from dsg.storage.zfs.observation import Observation, storage_of
+from dsg.storage.zfs.observation import Observation, pool_problem, storage_of
 from dsg.storage.zfs.steps import (
     CreateDataset,
     CreateParent,
@@ -27,7 +27,7 @@ from dsg.storage.zfs.steps import (
 def plan(target: Target, observed: Observation) -> Plan:
     """Return the steps from what was observed to what the target asks for."""
     storage = storage_of(target)
-    problem = _pool_problem(storage, observed) or _ownership_problem(target, storage, observed)
+    problem = pool_problem(storage, observed) or _ownership_problem(target, storage, observed)
     if problem is not None:
         return Plan(problem=problem)
     link_problem = _link_problem(storage, observed)
@@ -36,18 +36,6 @@ def plan(target: Target, observed: Observation) -> Plan:
             return Plan(problem=link_problem)
         return Plan(steps=_creation(target, storage))
     return _upkeep(target, storage, observed, observed.parent, link_problem)
-
-
-def _pool_problem(storage: ZfsStorage, observed: Observation) -> Problem | None:
-    if observed.pool is None:
-        return Problem("PoolUnavailable", f"pool {storage.pool} is not imported on node {storage.node}")
-    match observed.pool.health:
-        case "SUSPENDED":
-            return Problem("PoolSuspended", f"the I/O of pool {storage.pool} is suspended: {observed.pool.status}")
-        case "ONLINE" | "DEGRADED":
-            return None
-        case other:
-            return Problem("PoolFaulted", f"pool {storage.pool} is {other}: {observed.pool.status}")
 
 
 def _ownership_problem(target: Target, storage: ZfsStorage, observed: Observation) -> Problem | None:

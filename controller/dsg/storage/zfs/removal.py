@@ -11,7 +11,7 @@ from dsg.storage.layout import is_generation, is_version
 from dsg.storage.repository_type import Cause, Plan, Problem, Step, Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Zfs
-from dsg.storage.zfs.observation import Observation, storage_of
+from dsg.storage.zfs.observation import Observation, pool_problem, storage_of
 from dsg.storage.zfs.steps import (
     DestroyDataset,
     DestroyVersions,
@@ -38,6 +38,8 @@ class Inventory:
 def inventory(zfs: Zfs, target: Target, observed: Observation) -> Inventory:
     """Return everything that is there for one target: one process, and one more where snapshots are held."""
     dataset = storage_of(target).dataset
+    if pool_problem(storage_of(target), observed) is not None:
+        return Inventory(observed, {})
     datasets = zfs.read([dataset], ("origin", "clones", "userrefs"), kinds=_ALL, depth=None)
     held = [n for n, d in datasets.items() if d.kind is DatasetKind.SNAPSHOT and d.number("userrefs") > 0]
     return Inventory(observed, datasets, zfs.holds(held) if held else ())
@@ -50,11 +52,19 @@ def owned(target: Target, observed: Observation) -> bool:
 
 def plan_release(target: Target, observed: Observation, now: str) -> Plan:
     """Return the steps that hide a repository and mark its data as released; data of another object is not touched."""
+    storage = storage_of(target)
+    if (hidden := pool_problem(storage, observed)) is not None:
+        return _unseen(hidden)
     if not owned(target, observed):
         return _discard(target)
-    storage = storage_of(target)
     marked = SetProperties(Cause.REMOVE, storage.dataset, ((layout.RELEASED, now),))
     return Plan((*_hide(target, observed, may_stay=True), marked))
+
+
+def _unseen(problem: Problem) -> Plan:
+    """Return the plan for data that can't be seen: nobody may conclude from that that there is none."""
+    text = f"{problem.message}. The data can't be seen, so the object stays until it can"
+    return Plan(problem=Problem("StorageFailed", text))
 
 
 def _discard(target: Target) -> Plan:
@@ -87,9 +97,12 @@ def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[Step
 
 def plan_destroy(target: Target, found: Inventory) -> Plan:
     """Return the steps that destroy a repository's data, or the problem that names what is not its own."""
+    storage = storage_of(target)
+    if (hidden := pool_problem(storage, found.observed)) is not None:
+        return _unseen(hidden)
     if not owned(target, found.observed):
         return _discard(target)
-    foreign = _foreign(storage_of(target).dataset, found)
+    foreign = _foreign(storage.dataset, found)
     if foreign:
         more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
         return Plan(
