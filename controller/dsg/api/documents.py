@@ -119,11 +119,16 @@ class _Reader(
                 self.problems.append(Problem(path, f"{word} is no number that Kubernetes can hold"))
                 return None
             case "str":
-                return word
+                return _text(word)
             case "null":
                 return None
             case other:
                 raise yaml.constructor.ConstructorError(None, None, f"unknown tag {other}", node.start_mark)
+
+
+def _text(word: str) -> str:
+    # JSON writes characters beyond the first plane as pairs of escapes, which PyYAML does not join.
+    return word.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace") if word else word
 
 
 def _below(path: str, name: str) -> str:
