@@ -200,6 +200,27 @@ def test_promote_moves_the_origin_and_older_snapshots_and_nothing_else(bench: Be
     assert back == before
 
 
+def test_promote_of_a_clones_clone_goes_one_step_at_a_time(bench: Bench) -> None:
+    a, b, c = bench.create("a"), f"{bench.root}/b", f"{bench.root}/c"
+    bench.zfs.snapshot([f"{a}@s1"])
+    bench.zfs.clone(f"{a}@s1", b, {})
+    bench.zfs.snapshot([f"{b}@s2"])
+    bench.zfs.clone(f"{b}@s2", c, {})
+
+    def origins() -> list[str | None]:
+        found = bench.zfs.read([a, b, c], ["origin"])
+        return [found[name].value("origin") for name in (a, b, c)]
+
+    assert origins() == [None, f"{a}@s1", f"{b}@s2"]
+    bench.zfs.promote(c)
+    assert origins() == [None, f"{c}@s2", f"{a}@s1"]
+    bench.zfs.promote(c)
+    assert origins() == [f"{c}@s1", f"{c}@s2", None]
+    bench.zfs.destroy(b)
+    bench.zfs.destroy(a)
+    assert bench.snapshots(c).keys() == {f"{c}@s1", f"{c}@s2"}
+
+
 def test_after_promote_the_former_owner_can_be_destroyed(bench: Bench) -> None:
     a, c = bench.create("a"), f"{bench.root}/c"
     bench.zfs.snapshot([f"{a}@s"])

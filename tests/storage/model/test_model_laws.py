@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -62,63 +63,76 @@ class Durability(RuleBasedStateMachine):
         if len(self.node.pool("tank").journal) == 0:
             self.settled()
 
-    @rule(name=NAMES, tail=TAILS)
-    def snapshot(self, name: str, tail: str) -> None:
-        self.change("snapshot", [f"{name}@{tail}"])
+    # Most names are of what exists, so that most operations have something to do; some are not.
 
-    @rule(source=NAMES, tail=TAILS, name=NAMES)
-    def clone(self, source: str, tail: str, name: str) -> None:
-        self.change("clone", f"{source}@{tail}", name, {})
+    def dataset(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.node.pool("tank").datasets)))
 
-    @rule(name=NAMES)
-    def promote(self, name: str) -> None:
-        self.change("promote", name)
+    def taken(self, data: st.DataObject) -> str:
+        filesystems = self.node.pool("tank").datasets.values()
+        names = sorted(s.full_name for f in filesystems for s in f.snapshots.values())
+        return data.draw(st.sampled_from(names)) if names else "tank/a@none"
 
-    @rule(name=NAMES, new=NAMES)
-    def rename(self, name: str, new: str) -> None:
-        self.change("rename", name, new)
+    def cloned(self, data: st.DataObject) -> str:
+        names = sorted(f.name for f in self.node.pool("tank").datasets.values() if f.origin is not None)
+        return data.draw(st.sampled_from(names)) if names else "tank/a"
+
+    @rule(data=st.data(), tail=TAILS)
+    def snapshot(self, data: st.DataObject, tail: str) -> None:
+        self.change("snapshot", [f"{self.dataset(data)}@{tail}"])
+
+    @rule(data=st.data(), name=NAMES)
+    def clone(self, data: st.DataObject, name: str) -> None:
+        self.change("clone", self.taken(data), name, {})
+
+    @rule(data=st.data())
+    def promote(self, data: st.DataObject) -> None:
+        self.change("promote", self.cloned(data))
+
+    @rule(data=st.data(), new=NAMES)
+    def rename(self, data: st.DataObject, new: str) -> None:
+        self.change("rename", self.dataset(data), new)
 
     @rule(name=NAMES)
     def destroy(self, name: str) -> None:
         self.change("destroy", name)
 
-    @rule(name=NAMES, tails=st.lists(TAILS, max_size=3))
-    def destroy_snapshots(self, name: str, tails: list[str]) -> None:
-        self.change("destroy_snapshots", name, tails)
+    @rule(data=st.data(), tails=st.lists(TAILS, max_size=2))
+    def destroy_snapshots(self, data: st.DataObject, tails: list[str]) -> None:
+        dataset, _, tail = self.taken(data).partition("@")
+        self.change("destroy_snapshots", dataset, [tail, *tails])
 
-    @rule(name=NAMES, tail=TAILS)
-    def hold(self, name: str, tail: str) -> None:
-        self.change("hold", [f"{name}@{tail}"], "t")
+    @rule(data=st.data())
+    def hold(self, data: st.DataObject) -> None:
+        self.change("hold", [self.taken(data)], "t")
 
-    @rule(name=NAMES, tail=TAILS)
-    def release(self, name: str, tail: str) -> None:
-        self.change("release", [f"{name}@{tail}"], "t")
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        self.change("release", [self.taken(data)], "t")
 
-    @rule(name=NAMES, value=VALUES)
-    def set_properties(self, name: str, value: str) -> None:
-        self.change("set_properties", name, {"dsg:a": value})
+    @rule(data=st.data(), value=VALUES)
+    def set_properties(self, data: st.DataObject, value: str) -> None:
+        self.change("set_properties", self.dataset(data), {"dsg:a": value})
 
-    @rule(name=NAMES)
-    def inherit(self, name: str) -> None:
-        self.change("inherit", name, ["dsg:a"])
+    @rule(data=st.data())
+    def inherit(self, data: st.DataObject) -> None:
+        self.change("inherit", self.dataset(data), ["dsg:a"])
 
-    @rule(name=NAMES, path=PATHS, size=SIZES, sync=st.booleans())
-    def write(self, name: str, path: str, size: int, sync: bool) -> None:
-        data = bytes([size % 251]) * size
+    @rule(data=st.data(), path=PATHS, size=SIZES, sync=st.booleans())
+    def write(self, data: st.DataObject, path: str, size: int, sync: bool) -> None:
+        name, content = self.dataset(data), bytes([size % 251]) * size
         try:
-            self.node.write(name, path, data, sync=sync)
+            self.node.write(name, path, content, sync=sync)
         except StorageError:
             return
         if sync:
-            self.synced.append((name, path, data))
+            self.synced.append((name, path, content))
 
-    @rule(name=NAMES, path=PATHS)
-    def remove(self, name: str, path: str) -> None:
-        try:
+    @rule(data=st.data(), path=PATHS)
+    def remove(self, data: st.DataObject, path: str) -> None:
+        name = self.dataset(data)
+        with suppress(StorageError):
             self.node.remove(name, path)
-        except StorageError:
-            return
-        self.synced = [w for w in self.synced if (w[0], w[1]) != (name, path)] or self.synced
 
     @rule()
     def sync(self) -> None:
@@ -148,9 +162,12 @@ class Durability(RuleBasedStateMachine):
         for (name, path), data in newest.items():
             assert self.node.read(name, path) == data
 
-    @rule(name=NAMES, tail=TAILS, moment=MOMENTS, operation=st.sampled_from(["snapshot", "promote", "destroy", "set"]))
-    def cut_in_the_middle(self, name: str, tail: str, moment: Moment, operation: str) -> None:
+    @rule(
+        data=st.data(), tail=TAILS, moment=MOMENTS, operation=st.sampled_from(["snapshot", "promote", "destroy", "set"])
+    )
+    def cut_in_the_middle(self, data: st.DataObject, tail: str, moment: Moment, operation: str) -> None:
         """The power goes at some moment of an operation: it has happened or it has not."""
+        name = self.cloned(data) if operation == "promote" else self.dataset(data)
         before, writes = self.durable, self.synced
         outcome: list[Picture] = []
 
@@ -242,4 +259,4 @@ class Durability(RuleBasedStateMachine):
 
 
 TestDurability = Durability.TestCase
-TestDurability.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestDurability.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
