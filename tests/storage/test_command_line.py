@@ -282,7 +282,9 @@ def test_snapshot_names_are_never_lists_or_ranges(node: FakeNode, tail: str) -> 
     assert node.records == []
 
 
-@pytest.mark.parametrize("properties", [{"-r": "x"}, {"a": "x\0y"}, {"a:b": "x" * 8192}, {"a b": "x"}, {"a=b": "x"}])
+@pytest.mark.parametrize(
+    "properties", [{"-r": "x"}, {"-a:b": "x"}, {"a": "x\0y"}, {"a:b": "x" * 8192}, {"a b": "x"}, {"a=b": "x"}]
+)
 def test_properties_that_cannot_be_passed_are_refused(node: FakeNode, properties: dict[str, str]) -> None:
     node.script("zfs", "exit 0")
     with pytest.raises(errors.InvalidValue):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsg.storage import errors
+from dsg.storage import errors, file_paths
 from dsg.storage.host import Mount, PathKind, PathState
 from dsg.storage.local_host import LocalHost
 from dsg.storage.mountinfo import MountEntry, parse_mountinfo
@@ -150,6 +151,7 @@ MESSAGES: list[tuple[str, type[errors.StorageError]]] = [
     ("filesystem 'tank/a' is already mounted", errors.Busy),
     ("umount: /srv/a: target is busy.", errors.Busy),
     ("zfs_mount_at() failed: encryption key not loaded", errors.KeyUnavailable),
+    ("filesystem 'tank/a' can not be mounted: Permission denied", errors.KeyUnavailable),
     ("filesystem 'tank/a' cannot be mounted, unable to open the dataset", errors.NotFound),
     (
         "filesystem 'tank/a' cannot be mounted at '/srv/a' due to canonicalization error: No such file or directory",
@@ -169,7 +171,7 @@ MESSAGES: list[tuple[str, type[errors.StorageError]]] = [
     ("mount: something new", errors.CommandFailed),
     ("", errors.CommandFailed),
 ]
-"""As mount.zfs(8) of OpenZFS 2.3.9 and umount(8) of util-linux 2.41 said them."""
+"""As mount.zfs(8) of OpenZFS 2.3.9 and 2.1.11 and umount(8) of util-linux 2.41 said them."""
 
 
 @pytest.mark.parametrize(("text", "expected"), MESSAGES)
@@ -220,6 +222,14 @@ def test_a_parent_may_be_a_link_and_the_last_component_may_not(host: LocalHost, 
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_threads_that_need_the_same_parents_do_not_fall_over_each_other(host: LocalHost, tmp_path: Path) -> None:
+    for round_number in range(20):
+        names = [f"{tmp_path}/{round_number}/a/b/c/{n}" for n in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: host.make_directory(name, mode=0o755), names))
+        assert all(Path(name).is_dir() for name in names)
+
+
 @as_root
 def test_owners_are_set_on_what_stands_there_and_never_behind_a_link(host: LocalHost, tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir(mode=0o700)
@@ -252,6 +262,17 @@ def test_stat_of_every_kind(host: LocalHost, tmp_path: Path) -> None:
         host.stat("relative")
     with pytest.raises(errors.InvalidValue):
         host.stat("/nul\0")
+
+
+def test_looking_changes_nothing(host: LocalHost, tmp_path: Path) -> None:
+    """An access time that moves is a change of the dataset."""
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/file").touch()
+    os.utime(tmp_path / "dir", (1, 2))
+    before = os.stat(tmp_path / "dir")
+    assert host.stat(str(tmp_path / "dir")) is not None
+    after = os.stat(tmp_path / "dir")
+    assert (after.st_atime_ns, after.st_ctime_ns) == (before.st_atime_ns, before.st_ctime_ns)
 
 
 def test_removing_takes_what_is_empty(host: LocalHost, tmp_path: Path) -> None:
@@ -319,14 +340,14 @@ def test_nothing_that_came_meanwhile_is_replaced(
 ) -> None:
     """Somebody puts a file there between the look and the change."""
     path = tmp_path / "public"
-    real = host.stat
+    real = file_paths.stat_path
 
     def look(looked: str) -> PathState | None:
         found = real(looked)
         path.write_text("evidence")
         return found
 
-    monkeypatch.setattr(host, "stat", look)
+    monkeypatch.setattr(file_paths, "stat_path", look)
     with pytest.raises(errors.AlreadyExists):
         host.point_link(str(path), "target")
     assert path.read_text() == "evidence"

@@ -17,7 +17,7 @@ _COMPONENT = r"[A-Za-z0-9_.: -]+"
 _DATASET = re.compile(rf"[A-Za-z]{_COMPONENT[:-1]}*(/{_COMPONENT})*")
 _TAIL = re.compile(_COMPONENT)
 _NATIVE = re.compile(r"[a-z][a-z0-9_]*([@#][^,\s\0]+)?")
-_USER = re.compile(r"[a-z0-9:._-]*:[a-z0-9:._-]*")
+_USER = re.compile(r"(?!-)[a-z0-9:._-]*:[a-z0-9:._-]*")
 
 MAX_ARGUMENTS = 1024 * 1024
 """Bytes of dataset names that one command may get. Linux allows 2 MiB of arguments and environment with the usual stack
@@ -190,9 +190,9 @@ def create(name: str, properties: Mapping[str, str]) -> Command:
 
 
 def set_properties(name: str, properties: Mapping[str, str]) -> Command:
-    """Set properties, all with one command."""
+    """Set properties, all with one command, which takes no `--` before OpenZFS 2.2."""
     what = f"set {', '.join(properties)} on {name}"
-    return Command("zfs", "set", ("--", *_assignments(properties, name), _thing(name)), what, name)
+    return Command("zfs", "set", (*_assignments(properties, name), _thing(name)), what, name)
 
 
 def inherit(name: str, prop: str) -> Command:
@@ -236,7 +236,7 @@ def rename(name: str, new: str) -> Command:
 
 
 def promote(name: str) -> Command:
-    """Make a clone the owner of its origin; the one command that takes no `--`."""
+    """Make a clone the owner of its origin; this command takes no `--`."""
     return Command("zfs", "promote", (_dataset(name),), f"promote {name}", name)
 
 
