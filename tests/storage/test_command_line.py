@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -372,6 +373,19 @@ def test_events_come_as_they_happen(node: FakeNode) -> None:
     assert next(iterator).dataset == "tank/b"
     stream.close()
     assert list(iterator) == []
+
+
+def test_streams_leave_no_descriptors_and_processes_behind(node: FakeNode) -> None:
+    node.script("zpool", events_script("a", "b", then="sleep 60"))
+    before = len(os.listdir("/proc/self/fd"))
+    iterated, untouched = node.zfs.events(), node.zfs.events()
+    iterator = iter(iterated)
+    next(iterator)
+    for stream in (iterated, untouched):
+        stream.close()
+        assert list(stream) == []
+    assert list(iterator) == []
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_source_that_dies_is_an_error(node: FakeNode) -> None:

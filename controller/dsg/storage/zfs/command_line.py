@@ -171,7 +171,11 @@ class CommandLineZfs:
             if not self.version().json_output:
                 raise _not_understood(command, error) from error
         absent = set(stderr.absent(completed.message))
-        command = commands.get([n for n in roots if n not in absent], properties, kinds, depth, json=True)
+        present = [name for name in roots if name not in absent]
+        if not present:
+            # Without names zfs-get(8) reads every dataset of the node.
+            return {}
+        command = commands.get(present, properties, kinds, depth, json=True)
         try:
             return parse_json.datasets(self._read_output(command))
         except Unparsable as error:

@@ -71,6 +71,7 @@ class FollowedEvents:
         self._after = after
         self._signal_group = signal_group
         self._closed = threading.Event()
+        self._iterated = False
         self._said = ""
 
     def __iter__(self) -> Iterator[ZfsEvent]:
@@ -84,13 +85,15 @@ class FollowedEvents:
 
     def _lines(self) -> Iterator[str]:
         stdout = self._child.stdout
-        if stdout is None or stdout.closed:
+        if stdout is None or self._closed.is_set():
             return
-        for raw in stdout:
-            line = raw.decode("utf-8", "backslashreplace")
-            if not line.startswith(" ") and line.strip():
-                self._said = line.strip()
-            yield line
+        self._iterated = True
+        with stdout:
+            for raw in stdout:
+                line = raw.decode("utf-8", "backslashreplace")
+                if not line.startswith(" ") and line.strip():
+                    self._said = line.strip()
+                yield line
 
     def close(self) -> None:
         """End the child; the iterating thread sees the end of its output."""
@@ -107,3 +110,5 @@ class FollowedEvents:
             except subprocess.TimeoutExpired:
                 continue
             break
+        if not self._iterated and self._child.stdout is not None:
+            self._child.stdout.close()
