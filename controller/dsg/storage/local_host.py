@@ -61,14 +61,18 @@ class LocalHost:
         runner: Runner | None = None,
         *,
         timeout: float = 60.0,
+        path_timeout: float = 15.0,
         mountinfo: Path = PATH,
         mount: str = "mount",
         umount: str = "umount",
     ) -> None:
-        """`timeout` is for one mount or unmount, in seconds; `mount` and `umount` are the programs."""
+        """Act on this machine: `timeout` is for one mount or unmount, `path_timeout` for any other call, in seconds.
+
+        `mount` and `umount` are the programs.
+        """
         self._runner = runner if runner is not None else Runner()
         self._timeout = timeout
-        self._guard = Guard(timeout)
+        self._guard = Guard(path_timeout)
         self._mountinfo = mountinfo
         self._mount = mount
         self._umount = umount
