@@ -36,6 +36,9 @@ unit: $(STAMP) ## tests on the in-memory model
 demo: $(STAMP) ## the main job end to end on an embedded default, as a story (under 3 minutes)
 	@$(BIN)/python -m demo
 
+demo-shell: $(STAMP) ## a shell with the demo's API server and operator running, to try more
+	@$(BIN)/python -m demo --shell
+
 lab: $(STAMP) ## the same story on a real kube-apiserver and real OpenZFS
 	@$(BIN)/python -m demo --lab
 
