@@ -114,9 +114,13 @@ class Story:
             self._write("namespace.yaml", specs.NAMESPACE_SPEC, show=False)
             self._kubectl("apply", "-f", str(OPERATOR_NAMESPACE), "-f", "namespace.yaml")
             self._world.start_operator()
-            until("the operator shows itself by its Lease", lambda: self._state.lease(NODE))
+            until("the operator shows itself by its Lease", self._lease)
             self._kubectl("get", "lease", f"dsg-operator-{NODE}", "-n", "dsg-system")
             self._tell.checked(f"the operator of {NODE} runs and renews its Lease")
+
+    def _lease(self) -> dict[str, Any] | None:
+        self._world.operator_pid()  # raises when it has ended, so that nobody waits for it
+        return self._state.lease(NODE)
 
     def _pool(self) -> None:
         with self._tell.chapter("The platform team declares a StoragePool"):
