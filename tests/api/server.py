@@ -22,10 +22,12 @@ NAMESPACES = ("research",)
 class Refused(Exception):
     """The API server's refusal."""
 
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, code: int, answer: dict[str, Any]) -> None:
         self.code = code
-        self.message = message
+        self.message: str = answer["message"]
+        causes = answer.get("details", {}).get("causes", [])
+        self.fields: list[str] = [cause.get("field", "") for cause in causes]
+        super().__init__(self.message)
 
 
 class Server:
@@ -55,7 +57,9 @@ class Server:
             with urllib.request.urlopen(request, timeout=30, context=self._context) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise Refused(error.code, json.load(error)["message"]) from None
+            text = error.read().decode()
+            # A path that is not served is answered in plain text.
+            raise Refused(error.code, json.loads(text) if text.startswith("{") else {"message": text}) from None
 
     def path(self, kind: str, name: str = "", subresource: str = "") -> str:
         """Return the path of a collection, an object or its subresource."""
