@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,13 @@ GONE = _Gone()
 
 def example(name: str) -> dict[str, Any]:
     """Return a fresh copy of the object in an example file."""
+    return copy.deepcopy(_read(name))
+
+
+@functools.cache
+def _read(name: str) -> dict[str, Any]:
     (document,) = read_documents((EXAMPLES / name).read_text(), name)
-    found: dict[str, Any] = copy.deepcopy(document.raw)
+    found: dict[str, Any] = document.raw
     return found
 
 
