@@ -89,13 +89,12 @@ RULES: tuple[Rule, ...] = (
         Busy,
         "something uses it; close that",
     ),
-    Rule(r"pool export in progress|destroy in progress", Busy),
+    Rule(r"pool export in progress", Busy),
     # space
     Rule(
         r"size is less than current used or reserved space", QuotaExceeded, "choose a larger size, or free space first"
     ),
     Rule(r"size is greater than available space", OutOfSpace, "free space in the pool, or reserve less"),
-    Rule(r"[Dd]isk quota exceeded", QuotaExceeded, "raise the quota, or free space below it"),
     Rule(r"out of space|No space left on device", OutOfSpace, "free space in the pool, or raise the quota above it"),
     # the caller
     Rule(r"[Pp]ermission denied|Operation not permitted|delegated administration is disabled", PermissionDenied),
