@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import kubernetes.client
@@ -135,6 +135,8 @@ def serve(
     kopf.run(
         registry=registry,
         settings=handlers.settings_for(settings.node),
+        # kopf's own guess asks for the user's name, and a container's user may have none.
+        identity=cast("Any", f"dsg-operator-{settings.node}"),
         standalone=True,
         clusterwide=True,
         stop_flag=stop,

@@ -74,7 +74,8 @@ class Removals:
         if (work.obj["metadata"].get("annotations") or {}).get(CONFIRM_DELETE) != name:
             text = (
                 f"deletionPolicy is Delete, and nobody has confirmed it; nothing was destroyed. To destroy the data: "
-                f"kubectl annotate repository {name} {CONFIRM_DELETE}={name}. To keep it, set deletionPolicy to Retain"
+                f"kubectl annotate repository {name} -n {work.target.namespace} {CONFIRM_DELETE}={name}. "
+                f"To keep it, set deletionPolicy to Retain"
             )
             return Problem("NotConfirmed", text), nothing
         kind = self._repositories.type_of(work.target)

@@ -34,7 +34,7 @@ class WriteRecord(XfsStep):
 
     def describe(self) -> str:
         """Return what the step does, in one line."""
-        return f"write {self.path}: {self.content.decode(errors='replace').strip()}"
+        return f"write the record {self.path}"
 
     def apply(self, files: Files) -> None:
         """Write it."""
@@ -49,7 +49,7 @@ class RemoveTree(XfsStep):
 
     def describe(self) -> str:
         """Return what the step does, in one line."""
-        return f"remove {self.path} with all its content"
+        return f"remove {self.path}"
 
     def apply(self, files: Files) -> None:
         """Remove it."""

@@ -27,8 +27,15 @@ class ZfsStep(ABC):
         """Take the step."""
 
 
+_MOST_OF_A_VALUE = 64
+"""Characters of a property's value that a description shows."""
+
+
 def _assignments(properties: tuple[tuple[str, str], ...]) -> str:
-    return " ".join(f"{name}={value}" for name, value in properties)
+    return " ".join(
+        f"{name}={value if len(value) <= _MOST_OF_A_VALUE else value[:_MOST_OF_A_VALUE] + '…'}"
+        for name, value in properties
+    )
 
 
 @dataclass(frozen=True, slots=True)
