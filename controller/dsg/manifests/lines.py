@@ -19,6 +19,7 @@ _LINK_FIELDS = ("path", "kind", "target", "author", "version")
 # What this escapes is what RFC 8785 escapes: '"', '\' and control characters; all else stays UTF-8.
 quote = json.JSONEncoder(ensure_ascii=False).encode
 """Return a string as JSON."""
+_parse = json.JSONDecoder().decode
 
 
 class LineError(ValueError):
@@ -100,7 +101,7 @@ def decode(raw: bytes) -> Line:
 def parse(raw: bytes) -> dict[str, Any]:
     """Return the JSON object of a line, LineError when it holds none."""
     try:
-        found = json.loads(raw.decode())
+        found = _parse(raw.decode())
     except UnicodeDecodeError as error:
         raise LineError(f"is not UTF-8 at byte {error.start + 1}") from None
     except RecursionError:
