@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from prometheus_client.parser import text_string_to_metric_families
 
+from dsg.telemetry.metrics import STORAGE_TABLE, TABLE
 from dsg.telemetry.otlp import Outage, span_exporter, wanted
 from tests.telemetry.collector import Collector, collector, plain
 from tests.telemetry.programs import run
@@ -129,6 +130,18 @@ def test_prometheus_and_the_collector_are_told_the_same_numbers(there: Collector
     info = next(labels for (name, labels) in shown if name == "target_info")
     assert dict(info)["service_name"] == "dsg-operator" and dict(info)["dsg_node"] == "node-a"
     assert any(name == "process_resident_memory_bytes" for name, _ in shown)
+
+
+def test_what_is_sent_is_what_the_tables_say(there: Collector, zfs: str) -> None:
+    run(RECONCILE, otlp(there), zfs)
+    tables = {metric.name: metric for metric in (*TABLE, *STORAGE_TABLE)}
+    sent = {name: metric for name, metric in there.metrics().items() if name.startswith("dsg.")}
+    assert {"dsg.storage.commands", "dsg.storage.command.duration", "dsg.reconcile.duration"} <= sent.keys()
+    for name, metric in sent.items():
+        known = tables[name]
+        assert (metric.description, metric.unit) == (known.description, known.unit)
+        for labels in sent_points(metric):
+            assert dict(labels).keys() == known.attributes.keys(), name
 
 
 LISTENING = """

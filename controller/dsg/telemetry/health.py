@@ -212,9 +212,9 @@ def _silent_watches(beats: Beats, limits: Limits) -> list[str]:
         if not _silent(beats, limits, resource):
             continue
         age = beats.watch_age(resource)
-        if watch.attempted is None:
+        if watch.attempted is None and watch.heard is None:
             problems.append(f"the watch of {resource} never began, {age:.0f} s after it was due")
-        elif beats.now - watch.attempted <= limits.watch:
+        elif watch.attempted is not None and beats.now - watch.attempted <= limits.watch:
             problems.append(
                 f"the watch of {resource} keeps trying to connect for {age:.0f} s (limit {limits.unreachable:.0f} s)"
             )
