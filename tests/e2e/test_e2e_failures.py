@@ -77,8 +77,8 @@ def test_a_node_that_loses_power_is_told_lost_and_comes_back_by_itself(cluster: 
     cluster.apply(repository("power", node="node-b"))
     cluster.wait_ready("power")
     path = "/srv/dsg/.power/g1"
-    cluster.sh("mount", "-o", "remount,rw", path, node="node-b")
-    cluster.sh("sh", "-c", f"echo irreplaceable > {path}/evidence; sync", node="node-b")
+    # In one go: node-b's operator may look between any two commands.
+    cluster.sh("sh", "-c", f"mount -o remount,rw {path} && echo irreplaceable > {path}/evidence && sync", node="node-b")
     node = cluster.node("node-b")
     node.kill()
     wait("the monitor to tell", lambda: cluster.condition("power", "Ready").get("reason") == "NodeLost", 120)

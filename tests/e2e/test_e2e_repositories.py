@@ -104,9 +104,8 @@ def test_drift_that_makes_no_event_is_found_by_a_look(cluster: Cluster) -> None:
     cluster.wait_ready("chmod", "chmod-b")
     for node, name in (("node-a", "chmod"), ("node-b", "chmod-b")):
         path = f"/srv/dsg/.{name}/g1"
-        cluster.sh("mount", "-o", "remount,rw", path, node=node)
-        cluster.sh("chmod", "0777", path, node=node)
-        cluster.sh("chown", "0:0", path, node=node)
+        # In one go: node-b's operator may look between any two commands.
+        cluster.sh("sh", "-c", f"mount -o remount,rw {path} && chmod 0777 {path} && chown 0:0 {path}", node=node)
     # node-b looks every five seconds by itself, node-a when it is asked.
     cluster.look_now("chmod")
     for node, name in (("node-a", "chmod"), ("node-b", "chmod-b")):
@@ -181,8 +180,7 @@ def test_retained_and_adopted(cluster: Cluster) -> None:
     cluster.apply(repository("kept"))
     cluster.wait_ready("kept")
     path = "/srv/dsg/.kept/g1"
-    cluster.sh("mount", "-o", "remount,rw", path)
-    cluster.sh("sh", "-c", f"echo irreplaceable > {path}/evidence")
+    cluster.sh("sh", "-c", f"mount -o remount,rw {path} && echo irreplaceable > {path}/evidence")
     cluster.delete("kept")
     cluster.wait_gone("kept")
     last = cluster.events("kept")[-1]
@@ -257,12 +255,16 @@ def test_the_operators_rights_are_no_more_than_it_needs(cluster: Cluster) -> Non
         assert not can(verb, resource, "-n", NAMESPACE), f"{verb} {resource}"
     assert can("watch", "repositories", "--all-namespaces")
     asked = {
-        (r.verb, f"{r.resource}.{r.group}" if r.group else r.resource)
+        (r.verb, f"{r.resource}.{r.group}" if r.group else r.resource, r.namespace)
         for r in cluster.api.requests("operator")
         if r.code == 403 and r.group != "authorization.k8s.io"
     }
     # A kube-apiserver that has just started refuses what it allows a second later, until it has read its roles.
-    refused = [(verb, resource) for verb, resource in asked if not can(verb, resource, "--all-namespaces")]
+    refused = [
+        (verb, resource, namespace)
+        for verb, resource, namespace in asked
+        if not can(verb, resource, *(("-n", namespace) if namespace else ("--all-namespaces",)))
+    ]
     assert refused == [], "the operator asks for nothing that it may not"
 
 
