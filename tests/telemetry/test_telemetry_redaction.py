@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -160,3 +161,31 @@ def test_anything_is_made_fit_for_json_and_doing_it_twice_changes_nothing(value:
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_a_token_is_hidden_wherever_it_stands(before: str, after: str) -> None:
     assert JWT not in redact_text(f"{before} {JWT} {after}")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a.",
+        "a+b.",
+        "-----BEGIN PRIVATE KEY-----",
+        "eyJaaaaaa.",
+        "://a",
+        "a:",
+        "token ",
+        "token='",
+        'secret="\\',
+        "Bearer ",
+    ],
+)
+@pytest.mark.parametrize("start", ["", "://", "token=", "-----BEGIN "])
+def test_hostile_text_takes_no_time(start: str, piece: str) -> None:
+    text = start + piece * (60_000 // len(piece))
+    began = time.process_time()
+    redact_text(text)
+    assert time.process_time() - began < 1.0
+
+
+def test_endless_text_is_cut() -> None:
+    clean = redact_text("x" * 1_000_000)
+    assert len(clean) < 70_000 and clean.endswith("… (1000000 characters)")

@@ -15,6 +15,9 @@ REDACTED = "[redacted]"
 _DEPTH = 12
 """Nesting at which a value is cut off; deeper than any structured exception."""
 
+_LONGEST = 65536
+"""Characters of one text that are kept: a log line is no place for more, and the time it takes stays bounded."""
+
 _SECRET_NAMES = re.compile(
     r"(?:proxy[-_]?)?authorization|(?:set[-_]?)?cookie|passw(?:or)?d|passphrase|secret|credentials?"
     r"|[a-z0-9_-]*token(?:[-_]?data)?|api[-_]?key|bearer"
@@ -36,8 +39,8 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(Bearer|Basic|Negotiate)(\s+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1\2{REDACTED}"),
     # JSON Web Tokens: Kubernetes service account tokens, wherever they stand.
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"), REDACTED),
-    # user:password@ in a URL.
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s:@]*:[^/\s@]+@", re.IGNORECASE), rf"\1{REDACTED}@"),
+    # user:password@ in a URL. Without its scheme, which would make the search quadratic in long dotted text.
+    (re.compile(r"://[^/\s:@]*:[^/\s@]+@"), f"://{REDACTED}@"),
     # name=value, name: value, 'name': 'value', as in query strings, YAML, JSON and the repr of objects.
     (
         re.compile(
@@ -51,7 +54,12 @@ _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def redact_text(text: str) -> str:
-    """Return the text with everything that looks like a secret replaced; other text is returned as it is."""
+    """Return the text with everything that looks like a secret replaced; other text is returned as it is.
+
+    Only the first 65,536 characters are kept.
+    """
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]}… ({len(text)} characters)"
     for pattern, replacement in _IN_TEXT:
         text = pattern.sub(replacement, text)
     return text
