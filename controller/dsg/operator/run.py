@@ -15,7 +15,7 @@ import structlog
 from dsg.operator import handlers
 from dsg.operator.api_server import ApiServer
 from dsg.operator.kubernetes_cluster import KubernetesCluster
-from dsg.operator.leases import Leases
+from dsg.operator.leases import LEASE_SECONDS, Leases
 from dsg.operator.node import NodeOperator, NodeSettings
 from dsg.reconcile.cluster import Raw
 from dsg.reconcile.engine import Engine
@@ -32,7 +32,7 @@ from dsg.storage.zfs.interface import Zfs
 from dsg.storage.zfs.pool import ZfsPools
 from dsg.storage.zfs.repository import ZfsRepositories
 from dsg.telemetry.endpoints import Endpoints
-from dsg.telemetry.health import Heartbeats
+from dsg.telemetry.health import Heartbeats, Limits
 from dsg.telemetry.login import login_function
 from dsg.telemetry.metrics import ReconcileMetrics
 
@@ -103,7 +103,9 @@ def serve(
     cluster = KubernetesCluster(server, settings.node)
     engine = Engine(settings.node, storage.repository_types, storage.pool_types, cluster, store)
     receiver = _Receiver()
-    endpoints = Endpoints(heartbeats) if listen is not None else None
+    lease = float(LEASE_SECONDS) if settings.lease else None
+    limits = Limits(lease=lease, resync=max(1800.0, 5 * settings.resync_seconds))
+    endpoints = Endpoints(heartbeats, limits) if listen is not None else None
     # Our own lines say what was done; kopf's say only that a handler ran.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()

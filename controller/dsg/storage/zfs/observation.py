@@ -144,6 +144,9 @@ def _one(
     children: Mapping[str, Dataset],
     mounts: Mapping[str, HostMount],
 ) -> Observation:
+    if pool is None or pool.health == "SUSPENDED":
+        # Looking into a mount of a pool that does not answer would hang.
+        return Observation(pool, link=host.stat(storage.mountpoint))
     directories = {g: layout.generation_directory(storage.mountpoint, g) for g in {*children, FIRST_GENERATION}}
     here = {g: mounts[d] for g, d in directories.items() if d in mounts}
     head = (parent.local(layout.HEAD) if parent is not None else None) or FIRST_GENERATION
