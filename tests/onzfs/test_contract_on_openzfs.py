@@ -30,11 +30,12 @@ def test_the_contract_holds_on_openzfs(node: StorageNode) -> None:
 
 
 def test_the_xfs_type_works_on_xfs(node: StorageNode) -> None:
+    disk = node.device(1)
     for argv in (
-        ("truncate", "-s", "512M", "/var/tmp/xfs.img"),
-        ("mkfs.xfs", "-q", "-m", "reflink=1", "/var/tmp/xfs.img"),
+        ("mkfs.xfs", "-q", "-f", "-m", "reflink=1", disk),
         ("mkdir", "-p", "/xfs"),
-        ("mount", "-o", "loop", "/var/tmp/xfs.img", "/xfs"),
+        ("modprobe", "xfs"),
+        ("mount", "-t", "xfs", disk, "/xfs"),
     ):
         node.run(*argv)
     code = node.run_pytest(
