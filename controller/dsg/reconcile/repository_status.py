@@ -8,7 +8,7 @@ from typing import Any
 
 from dsg.api.names import RECONCILE_REQUESTED
 from dsg.api.reasons import ConditionType
-from dsg.api.repository import DriftStatus, HeadStatus, LastDrift, RepositoryStatus, StorageStatus
+from dsg.api.repository import DriftStatus, LastDrift, RepositoryStatus, StorageStatus
 from dsg.reconcile.cluster import EventDraft, Raw
 from dsg.reconcile.conditions import State, build, readiness
 from dsg.storage.repository_type import Cause, Finding, Problem, Step
@@ -97,14 +97,13 @@ def _last_drift(outcome: Outcome, old: RepositoryStatus, now: str) -> LastDrift 
 def new_status(obj: Raw, old: RepositoryStatus, outcome: Outcome, now: str) -> dict[str, Any]:
     """Return the status to write, as the API has it; equal to the old one when nothing has changed."""
     metadata, raw = obj["metadata"], obj.get("status") or {}
-    head: HeadStatus | None = old.head
     status = RepositoryStatus(
         observed_generation=int(metadata.get("generation", 0)),
         conditions=list(
             build(_states(outcome, raw), raw.get("conditions") or [], int(metadata.get("generation", 0)), now)
         ),
         storage=outcome.storage if outcome.storage is not None else old.storage,
-        head=head,
+        head=old.head,
         open_transactions=old.open_transactions,
         drift=[DriftStatus(**_drift(f)) for f in outcome.reported[:MOST]],
         last_drift=_last_drift(outcome, old, now),

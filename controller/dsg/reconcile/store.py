@@ -23,10 +23,6 @@ class World:
     namespaces: Mapping[str, Mapping[str, str]]
     """Labels of each namespace."""
 
-    def of_kind(self, kind: str) -> list[Raw]:
-        """Return the objects of a kind."""
-        return [obj for key, obj in self.objects.items() if key.kind == kind]
-
 
 class Store:
     """Holds the newest state of each object. Safe for threads."""

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from dataclasses import dataclass
 
 from dsg.storage import errors
 from dsg.storage.host import Host
-from dsg.storage.repository_type import Cause, Finding
+from dsg.storage.repository_type import StepBase
 
 
 @dataclass(frozen=True, slots=True)
-class HostStep(ABC):
-    """What all of them share."""
-
-    cause: Cause
-    findings: tuple[Finding, ...] = field(default=(), kw_only=True)
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
+class HostStep(StepBase):
+    """A step on directories and links alone."""
 
     @abstractmethod
     def apply(self, host: Host) -> None:

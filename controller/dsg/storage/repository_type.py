@@ -6,8 +6,9 @@ planning methods are pure: they read their arguments alone and can be called any
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -78,6 +79,18 @@ class Step(Protocol):
 
     def describe(self) -> str:
         """Return what the step does, in one line, for dry runs, spans and logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepBase(ABC):
+    """What the steps of all repository types share; how one is taken is its own kind's matter."""
+
+    cause: Cause
+    findings: tuple[Finding, ...] = field(default=(), kw_only=True)
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what the step does, in one line."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathKind, PathState
 from dsg.storage.host_steps import HostStep, MakeDirectory, PointLink, RemoveDirectory, RemoveLink, SetOwner
 from dsg.storage.layout import FIRST_GENERATION, is_generation
+from dsg.storage.ownership import owner_text, wanted_owner
 from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
 from dsg.storage.xfs.files import Files
 from dsg.storage.xfs.steps import (
@@ -89,15 +90,6 @@ def storage_of(target: Target) -> XfsStorage:
     if not isinstance(storage, XfsStorage):
         raise TypeError(f"{target.identity} is not stored on a POSIX file system")
     return storage
-
-
-def _owner_text(uid: int, gid: int, mode: int) -> str:
-    return f"{uid}:{gid} {mode:04o}"
-
-
-def _wanted_owner(target: Target) -> str:
-    owner = target.spec.owner
-    return _owner_text(owner.uid, owner.gid, int(owner.mode, 8))
 
 
 def plan(target: Target, observed: Observation) -> Plan:
@@ -191,7 +183,7 @@ def _creation(target: Target, storage: XfsStorage) -> tuple[Step, ...]:
         MakeDirectory(Cause.CREATE, first),
         _owner_step(Cause.CREATE, target, first),
         PointLink(Cause.CREATE, f"{storage.directory}/{HEAD}", FIRST_GENERATION),
-        WriteRecord(Cause.CREATE, path, _ownership_record(target, _wanted_owner(target)).encoded()),
+        WriteRecord(Cause.CREATE, path, _ownership_record(target, wanted_owner(target)).encoded()),
         PointLink(Cause.CREATE, storage.mountpoint, f"{storage.directory}/{HEAD}"),
     )
 
@@ -207,8 +199,8 @@ def _upkeep(target: Target, storage: XfsStorage, observed: Observation, record: 
         steps.append(WriteRecord(cause, path, record.encoded()))
     if observed.root is None or not observed.generation:
         return Plan(tuple(steps), problem=Problem("DataMissing", f"{storage.directory} has no head; restore it"))
-    wanted = _wanted_owner(target)
-    found = _owner_text(observed.root.uid, observed.root.gid, observed.root.mode)
+    wanted = wanted_owner(target)
+    found = owner_text(observed.root.uid, observed.root.gid, observed.root.mode)
     directory = f"{storage.directory}/{observed.generation}"
     if found != wanted and record.owner == wanted:
         finding = Finding(directory, "owner", wanted, found)

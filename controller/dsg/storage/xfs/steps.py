@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from dataclasses import dataclass
 
-from dsg.storage.repository_type import Cause, Finding
+from dsg.storage.repository_type import StepBase
 from dsg.storage.xfs.files import Files
 
 
 @dataclass(frozen=True, slots=True)
-class XfsStep(ABC):
-    """What all steps share."""
-
-    cause: Cause
-    findings: tuple[Finding, ...] = field(default=(), kw_only=True)
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
+class XfsStep(StepBase):
+    """A step on files."""
 
     @abstractmethod
     def apply(self, files: Files) -> None:

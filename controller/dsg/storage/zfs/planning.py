@@ -8,6 +8,7 @@ from dsg.api.repository import ZfsStorage
 from dsg.storage.host import PathKind
 from dsg.storage.host_steps import PointLink
 from dsg.storage.layout import FIRST_GENERATION, is_generation
+from dsg.storage.ownership import owner_text, wanted_owner
 from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
 from dsg.storage.zfs import layout, policy
 from dsg.storage.zfs.interface import Dataset, DatasetKind
@@ -179,7 +180,7 @@ def _upkeep(
     policy_steps = _policy_steps(target, storage, observed, parent, drift)
     applied = policy.read_record(parent.local(layout.APPLIED))
     # An interrupted change of owner leaves the mount writable: that was us.
-    ours = applied.get(policy.OWNER) != policy.wanted_owner(target) or any(
+    ours = applied.get(policy.OWNER) != wanted_owner(target) or any(
         isinstance(step, SetOwner) and step.cause is Cause.CHANGE for step in policy_steps
     )
     reveal_steps, mount_problem = _reveal_steps(storage, observed, observed.head, drift, link_problem, ours=ours)
@@ -214,7 +215,7 @@ def _policy_steps(
         if correct:
             steps += _property_steps(Cause.DRIFT, dataset, [d for d in mine if d.drift])
     if (root := observed.root) is not None and observed.head is not None:
-        wanted, found = policy.wanted_owner(target), policy.owner_text(root.uid, root.gid, root.mode)
+        wanted, found = wanted_owner(target), owner_text(root.uid, root.gid, root.mode)
         directory = layout.generation_directory(storage.mountpoint, observed.head)
         if found != wanted and applied.get(policy.OWNER) == wanted:
             finding = Finding(f"{storage.dataset}/{observed.head}", policy.OWNER, wanted, found)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from dsg.api.properties import Place, readable, wanted
 from dsg.api.repository import ZfsStorage
+from dsg.storage.ownership import wanted_owner
 from dsg.storage.repository_type import Finding, Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset
@@ -51,17 +52,6 @@ def parent_values(storage: ZfsStorage) -> dict[str, str | None]:
 def generation_values(storage: ZfsStorage) -> dict[str, str | None]:
     """Return what every generation's own properties should be."""
     return wanted(storage.properties, Place.GENERATION)
-
-
-def owner_text(uid: int, gid: int, mode: int) -> str:
-    """Return owner and mode as one value, for comparison and for people: `2000:2000 2770`."""
-    return f"{uid}:{gid} {mode:04o}"
-
-
-def wanted_owner(target: Target) -> str:
-    """Return the owner and mode that the spec asks for."""
-    owner = target.spec.owner
-    return owner_text(owner.uid, owner.gid, int(owner.mode, 8))
 
 
 def record(target: Target, storage: ZfsStorage) -> str:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from abc import abstractmethod
+from dataclasses import dataclass
 
 from dsg.storage import errors
 from dsg.storage.host import Host
-from dsg.storage.repository_type import Cause, Finding
+from dsg.storage.repository_type import StepBase
 from dsg.storage.zfs.interface import Zfs
 
 
 @dataclass(frozen=True, slots=True)
-class ZfsStep(ABC):
-    """What all steps share."""
-
-    cause: Cause
-    findings: tuple[Finding, ...] = field(default=(), kw_only=True)
-
-    @abstractmethod
-    def describe(self) -> str:
-        """Return what the step does, in one line."""
+class ZfsStep(StepBase):
+    """A step on datasets, and on their mounts."""
 
     @abstractmethod
     def apply(self, zfs: Zfs, host: Host) -> None:
