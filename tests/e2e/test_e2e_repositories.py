@@ -95,7 +95,8 @@ def test_a_property_changed_by_hand_is_set_back_at_once(cluster: Cluster) -> Non
     cluster.sh("zfs", "inherit", "atime", "tank/dsg/drift")
     cluster.wait_event("drift", "DriftCorrected", "atime", timeout=30)
     assert cluster.value("atime", "tank/dsg/drift") == ("off", "local")
-    last = cluster.get("drift")["status"]["lastDrift"]
+    # The Event is posted as soon as the step is taken, the status at the end of the pass.
+    last = wait("the drift in the status", lambda: cluster.get("drift")["status"].get("lastDrift"), 30)
     assert last["corrected"] is True
 
 
