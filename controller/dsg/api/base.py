@@ -32,6 +32,8 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         use_attribute_docstrings=True,
+        # Built when first used: a command uses few of all kinds, and building all took most of its start.
+        defer_build=True,
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()

@@ -88,6 +88,7 @@ KINDS: tuple[Kind, ...] = (
             Column("Type", ".spec.storage.type", "Kind of storage.", wide=True),
             Column("Location", ".status.storage.location", "Dataset or directory on the node.", wide=True),
             Column("Mountpoint", ".spec.storage.mountpoint", "Where it is read on the node.", wide=True),
+            Column("Key", ".status.storage.key", "Loaded or Locked, where it is encrypted.", wide=True),
             Column("Suspended", ".spec.suspend", "Whether the operator only looks.", "boolean", wide=True),
             _MESSAGE,
         ),

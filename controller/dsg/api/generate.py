@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from dsg.api import admission_policy
 from dsg.api.crd import KINDS, definition
 from dsg.api.editor_schema import editor_schema
 from dsg.api.reference import conditions_page, index_page, kind_page, schema_name
@@ -38,7 +39,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "Repository": ("repository-minimal.yaml", "repository-full.yaml", "repository-xfs.yaml"),
+    "Repository": (
+        "repository-minimal.yaml",
+        "repository-full.yaml",
+        "repository-encrypted.yaml",
+        "repository-xfs.yaml",
+    ),
     "StoragePool": ("pool-zfs.yaml", "pool-xfs.yaml"),
     "SyncTransaction": ("synctransaction.yaml",),
 }
@@ -64,8 +70,12 @@ def outputs(tree: Path) -> dict[str, str]:
         {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": [kind.file for kind in KINDS],
+            "resources": [*(kind.file for kind in KINDS), admission_policy.FILE],
         }
+    )
+    found[f"crds/{admission_policy.FILE}"] = "---\n".join(
+        text if number == 0 else text.partition("\n")[2]
+        for number, text in enumerate(map(_yaml, admission_policy.policies()))
     )
     for kind in KINDS:
         schema = json.dumps(editor_schema(kind.model), indent=2, ensure_ascii=False)

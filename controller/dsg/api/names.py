@@ -12,8 +12,14 @@ CONFIRM_DELETE = f"{GROUP}/confirm-delete"
 RECONCILE_REQUESTED = f"{GROUP}/requestedAt"
 """Annotation: any new value asks for a reconcile now; it is echoed in `status.lastHandledReconcileAt`."""
 
+TRACEPARENT = f"{GROUP}/traceparent"
+"""Annotation on a SyncTransaction: the client's trace (W3C Trace Context, traceparent); the operator continues it."""
+
 FIELD_NODE = "spec.storage.node"
 """The field by which each node's operator selects its own Repositories and StoragePools."""
+
+FIELD_TRANSACTION_NODE = "spec.node"
+"""The field by which it selects its own SyncTransactions."""
 
 PROPERTY_PREFIX = "org.hrdag.dsg:"
 """Prefix of ZFS user properties (reverse DNS, as zfsprops(7) advises)."""

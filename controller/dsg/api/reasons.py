@@ -13,6 +13,7 @@ from typing import Literal
 
 REPOSITORY = "Repository"
 POOL = "StoragePool"
+TRANSACTION = "SyncTransaction"
 
 
 class Readiness(StrEnum):
@@ -39,14 +40,33 @@ class ConditionType(StrEnum):
     CAPACITY_PRESSURE = "CapacityPressure"
     FRAGMENTED = "Fragmented"
     SCRUB_OVERDUE = "ScrubOverdue"
+    UNEXPECTED_DATA = "UnexpectedData"
+    UNLOCKED = "Unlocked"
 
 
 CONDITION_TYPES: dict[ConditionType, tuple[tuple[str, ...], str]] = {
-    ConditionType.READY: ((REPOSITORY, POOL), "The object as a whole: actual state is what was declared."),
-    ConditionType.RECONCILING: ((REPOSITORY, POOL), "The operator is working towards the declared state (kstatus)."),
-    ConditionType.STALLED: ((REPOSITORY, POOL), "The operator can't go on until a person acts (kstatus)."),
+    ConditionType.READY: (
+        (REPOSITORY, POOL, TRANSACTION),
+        "The object as a whole: actual state is what was declared. Of a SyncTransaction: it is committed.",
+    ),
+    ConditionType.RECONCILING: (
+        (REPOSITORY, POOL, TRANSACTION),
+        "The operator is working towards the declared state (kstatus).",
+    ),
+    ConditionType.STALLED: (
+        (REPOSITORY, POOL, TRANSACTION),
+        "The operator can't go on until a person acts (kstatus). Of a SyncTransaction: it ended without a version.",
+    ),
     ConditionType.DRIFTED: ((REPOSITORY,), "Somebody changed policy on the node by hand and it still differs."),
     ConditionType.SUSPENDED: ((REPOSITORY,), "The operator only looks, because the spec says suspend: true."),
+    ConditionType.UNEXPECTED_DATA: (
+        (REPOSITORY,),
+        "Something that no transaction made lies in the repository. It is kept.",
+    ),
+    ConditionType.UNLOCKED: (
+        (REPOSITORY,),
+        "The key of an encrypted repository is in the node's memory. Absent where spec.storage.encryption is.",
+    ),
     ConditionType.DELETION_BLOCKED: ((REPOSITORY,), "The object is being deleted and something keeps its data."),
     ConditionType.HEALTHY: ((POOL,), "The pool's devices and data are without errors."),
     ConditionType.CAPACITY_PRESSURE: ((POOL,), "More of the space is taken than the threshold allows."),
@@ -76,6 +96,7 @@ _R, _W, _S = Readiness.READY, Readiness.WORKING, Readiness.STALLED
 _BOTH = (REPOSITORY, POOL)
 _REPO = (REPOSITORY,)
 _POOL = (POOL,)
+_TX = (TRANSACTION,)
 
 REASONS: tuple[Reason, ...] = (
     # Ready
@@ -153,11 +174,18 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "InvalidSpec",
-        _BOTH,
+        (REPOSITORY, POOL, TRANSACTION),
         "The object breaks a rule of the schema: it was written before the rule, or past the API server's validation.",
         "Correct the fields that the message names.",
         _S,
         "Warning",
+    ),
+    Reason(
+        "AwaitingPool",
+        _REPO,
+        "No StoragePool admits the repository, which is only seconds old: they may have been applied together.",
+        "Nothing yet. If it is not admitted soon, the reason becomes the one that the message names.",
+        _W,
     ),
     Reason(
         "PoolNotDeclared",
@@ -243,8 +271,33 @@ REASONS: tuple[Reason, ...] = (
     Reason(
         "KeyUnavailable",
         _REPO,
-        "The encryption key is missing on the node or is not the right one.",
-        "Put the key file in place; the operator tries again by itself.",
+        "The encryption key is not there: its file on the node, its Secret, or the Secret's entry.",
+        "Put the key in place; the operator tries again by itself.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "KeyForbidden",
+        _REPO,
+        "The node's operator may not read the Secret that holds the encryption key.",
+        "Give it the right to get that one Secret (docs/encryption.md); the operator tries again by itself.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "KeyInvalid",
+        _REPO,
+        "What the Secret's entry holds is no raw key of exactly 32 bytes.",
+        "Put the raw key there, without a line break: kubectl create secret generic NAME --from-file=ENTRY=FILE.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "KeyWrong",
+        _REPO,
+        "The key that was found does not open the repository, which stays locked. Nothing is lost.",
+        "Put the right key in place, or the one before beside it (docs/encryption.md); the operator tries again by "
+        "itself.",
         _S,
         "Warning",
     ),
@@ -346,6 +399,30 @@ REASONS: tuple[Reason, ...] = (
         event="Warning",
         condition=ConditionType.DELETION_BLOCKED,
     ),
+    # Unlocked
+    Reason(
+        "KeyLoaded",
+        _REPO,
+        "The repository's key is in the node's memory.",
+        "Nothing.",
+        condition=ConditionType.UNLOCKED,
+    ),
+    Reason(
+        "KeyAtRisk",
+        _REPO,
+        "The key is in the node's memory, but its Secret can't be read or holds none: after the next reboot the "
+        "repository would stay locked.",
+        "Put the key back into the Secret while the repository is open; until then, do not reboot the node.",
+        event="Warning",
+        condition=ConditionType.UNLOCKED,
+    ),
+    Reason(
+        "KeyLocked",
+        _REPO,
+        "The key is not in the node's memory; Ready says why. Nothing can be read or written, and nothing is lost.",
+        "As Ready says.",
+        condition=ConditionType.UNLOCKED,
+    ),
     # Events of a repository
     Reason("Created", _REPO, "The repository was created on the node.", "Nothing.", event="Normal"),
     Reason("Adopted", _REPO, "Existing data was taken over, as the spec allowed.", "Nothing.", event="Normal"),
@@ -364,6 +441,186 @@ REASONS: tuple[Reason, ...] = (
         "The object was deleted and its data was destroyed, as confirmed.",
         "Nothing.",
         event="Normal",
+    ),
+    # UnexpectedData
+    Reason(
+        "NothingUnexpected",
+        _REPO,
+        "All that lies in the repository was made by transactions.",
+        "Nothing.",
+        condition=ConditionType.UNEXPECTED_DATA,
+    ),
+    Reason(
+        "KeptForeign",
+        _REPO,
+        "Something that no transaction made lies in the repository: snapshots, datasets, files written by hand. It is "
+        "never removed, and keeps what it hangs on: an old generation, or a version that retention would prune.",
+        "Look at what the message names. Copy what is needed into a working copy and sync it; remove the rest by hand.",
+        event="Warning",
+        condition=ConditionType.UNEXPECTED_DATA,
+    ),
+    Reason(
+        "Pruned",
+        _REPO,
+        "Versions that spec.retention does not keep were destroyed; the message names them.",
+        "Nothing.",
+        event="Normal",
+    ),
+    # SyncTransaction
+    Reason("Staged", _TX, "The transaction is open and takes content.", "Send content, then commit.", _W, "Normal"),
+    Reason("Serving", _TX, "The version can be read until the client says Abort.", "Nothing.", _W),
+    Reason("Closed", _TX, "The client has read what it wanted.", "Nothing.", _R),
+    Reason(
+        "DataPlaneNotReady",
+        _TX,
+        "The operator has a data plane to offer, and that has not started yet. The transaction waits.",
+        "Look whether dsg-data-plane runs on the node, with the directory of grants that the operator has.",
+        _W,
+        "Warning",
+    ),
+    Reason(
+        "DataPlaneMissing",
+        _TX,
+        "The node's operator was started without a data plane, so nothing can be read from it.",
+        "Start dsg-data-plane on the node, and the operator with --grants and --endpoint.",
+        _S,
+        "Warning",
+    ),
+    Reason("Verifying", _TX, "What was sent is verified and put in place.", "Nothing.", _W),
+    Reason(
+        "Committing", _TX, "The head is about to move; or that was refused for now and is tried again.", "Nothing.", _W
+    ),
+    Reason("Committed", _TX, "The transaction has its version, and readers see it.", "Nothing.", _R, "Normal"),
+    Reason(
+        "NothingToChange",
+        _TX,
+        "The head already is what the transaction leads to, so that no version was made.",
+        "Nothing.",
+        _R,
+        "Normal",
+    ),
+    Reason(
+        "RepositoryNotFound",
+        _TX,
+        "There is no Repository of that name on this node. The transaction waits for it until its timeout.",
+        "Correct repositoryRef in a new transaction, or apply the Repository.",
+        _W,
+        "Warning",
+    ),
+    Reason(
+        "RepositoryNotReady",
+        _TX,
+        "The Repository is not ready, suspended, or being deleted; its conditions say why. The transaction waits.",
+        "Look at the Repository's conditions.",
+        _W,
+        "Warning",
+    ),
+    Reason(
+        "WriterActive",
+        _TX,
+        "Content that is to be committed is still open for writing.",
+        "Nothing, when the client ends by itself; else end the process that writes.",
+        _W,
+    ),
+    Reason(
+        "StagingFailed",
+        _TX,
+        "A storage command failed. Nothing was committed, and it is tried again until the transaction's timeout.",
+        "Read the message: a full pool needs space, a suspended one its devices.",
+        _W,
+        "Warning",
+    ),
+    Reason(
+        "AuditUnavailable",
+        _TX,
+        "The node's audit log can't be written. What must be recorded is not done before it is.",
+        "Read the message: a full disk needs space. It is tried again until the transaction's timeout.",
+        _W,
+        "Warning",
+    ),
+    Reason(
+        "PathsConflict",
+        _TX,
+        "Others have committed other changes of the same paths; status.conflicts names them. Nothing was committed.",
+        "Resolve them in the working copy on top of the head, and sync again.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "AlreadyInitialized",
+        _TX,
+        "The repository has a version already.",
+        "Clone it, and sync what is to be added.",
+        _S,
+        "Warning",
+    ),
+    Reason("Aborted", _TX, "The client gave up. Nothing was committed.", "Nothing.", _S, "Normal"),
+    Reason(
+        "Expired",
+        _TX,
+        "The transaction was not committed within its timeout. Nothing was committed.",
+        "Open a new one, with a longer timeout if the content needs it.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "AccessDenied",
+        _TX,
+        "The author is not among those whom the Repository's spec.access admits.",
+        "Ask who administers the Repository.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "WrongNode", _TX, "The Repository is on another node than spec.node says.", "Open a new one.", _S, "Warning"
+    ),
+    Reason(
+        "BaseGone",
+        _TX,
+        "The version that the transaction starts from, or restores, does not exist or was pruned.",
+        "Clone or fetch the head, and open a transaction from there.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "ManifestWrong",
+        _TX,
+        "The list of changes is missing or invalid, or does not lead to the tree that was declared.",
+        "Open a new transaction. If it happens again, report it with the message.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "ContentMissing",
+        _TX,
+        "Content that the list of changes needs was not sent. Nothing was committed.",
+        "Open a new transaction and send it.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "ContentWrong",
+        _TX,
+        "Content that was sent has another digest or size than the list of changes says. Nothing was committed.",
+        "Open a new transaction and send it again; if it happens again, check the client's disk and memory.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "TransactionQuota",
+        _TX,
+        "The transaction, or the repository, has reached its quota. Nothing was committed.",
+        "Send less at once, or ask the platform team to raise the quota that the message names.",
+        _S,
+        "Warning",
+    ),
+    Reason(
+        "CommitRefused",
+        _TX,
+        "The storage refused the commit for a reason that does not pass by itself. Nothing was committed.",
+        "Do what the message says, then open a new transaction.",
+        _S,
+        "Warning",
     ),
     # StoragePool
     Reason(

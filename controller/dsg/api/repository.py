@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from dsg.api.base import MAX_COUNT, Conditions, Model, ObjectMeta, StatusModel
+from dsg.api.base import MAX_COUNT, Conditions, Model, ObjectMeta, ObjectName, StatusModel
 from dsg.api.properties import ZfsProperties
 from dsg.api.rules import (
     AbsolutePath,
@@ -25,19 +25,45 @@ from dsg.api.rules import (
     cel_string,
     matching,
 )
+from dsg.api.sizes import Limit
 
 _MOVE = "data does not move by editing a spec; declare a new Repository there and copy the data"
 
 _ATOMIC = {"x-kubernetes-list-type": "atomic"}
 
 
+class SecretEntry(Model):
+    """One entry of a Secret in the Repository's own namespace."""
+
+    name: ObjectName
+    """Name of the Secret. The node's operator needs the right to get it; docs/encryption.md says how it is given."""
+    key: Annotated[
+        str,
+        Field(max_length=253),
+        matching("[-._a-zA-Z0-9]+", "an entry of a Secret is named by letters, digits, '-', '_' and '.'"),
+    ]
+    """Entry that holds exactly 32 bytes, the raw key. When it changes, the operator replaces the repository's key; the
+    entry with .previous after its name may hold the one before, which opens what was locked meanwhile.
+    """
+
+
 class Encryption(Model):
-    """Native ZFS encryption, decided when the dataset is created. The key is a file on the node."""
+    """Native ZFS encryption, decided when the dataset is created. The key is in a Secret, or in a file on the node."""
 
     algorithm: Literal["aes-256-gcm", "aes-256-ccm"]
     """Cipher and mode (zfsprops(7), encryption)."""
-    key_file: AbsolutePath
+    key_file: AbsolutePath | None = None
     """File on the node with the raw 32-byte key, for instance put there by a Secret volume or a KMS agent."""
+    secret_ref: SecretEntry | None = None
+    """Secret with the raw 32-byte key, which never lies on the node's disks."""
+
+    rules = (
+        Rule(
+            "has(self.keyFile) != has(self.secretRef)",
+            "the key is in one place: write either secretRef or keyFile",
+            lambda v: (v.key_file is None) != (v.secret_ref is None),
+        ),
+    )
 
 
 class ZfsStorage(Model):
@@ -214,6 +240,15 @@ class Retention(Model):
     """While true, no version is pruned, whatever the other rules say."""
 
 
+class Transactions(Model):
+    """Limits of the repository's open transactions."""
+
+    size_limit: Limit
+    """Most space that one open transaction may take. A size such as 50Gi, or none. On ZFS it is a quota of the staged
+    dataset; on xfs what was sent is measured before it is committed.
+    """
+
+
 class RepositorySpec(Model):
     """What the team declares."""
 
@@ -238,6 +273,8 @@ class RepositorySpec(Model):
     """File names that a sync admits: portable (valid on Linux, macOS and Windows), or posix (whatever Linux allows)."""
     access: Access | None = None
     """Who may work with the repository; left out, nobody but through Kubernetes' own access control."""
+    transactions: Transactions | None = None
+    """Limits of open transactions; left out, only the repository's own quota limits them."""
     retention: Retention | None = None
     """Which versions are kept; left out, all of them."""
     deletion_policy: Literal["Retain", "Delete"] = "Retain"
@@ -265,6 +302,10 @@ class StorageStatus(StatusModel):
     """Space left within the quota, to three digits; absent without one. The StoragePool tells how full the pool is."""
     used_percent: int | None = None
     """Part of the quota that is used; absent without a quota."""
+    key: str = ""
+    """Whether the key of an encrypted repository is in memory: Loaded, or Locked, when nothing of it can be read. Empty
+    where nothing is encrypted.
+    """
 
 
 class HeadStatus(StatusModel):
@@ -273,11 +314,30 @@ class HeadStatus(StatusModel):
     version: Version
     """Name of the version."""
     digest: Digest
-    """Digest of its manifest."""
+    """Its chain digest, which stands for the version and its whole history (docs/manifests.md)."""
     author: str
     """Name of the user who committed it."""
     time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
     """When it was committed (RFC 3339)."""
+
+
+class RetentionStatus(StatusModel):
+    """What retention makes of the versions that there are: a plan, until the next prune."""
+
+    versions: Annotated[int, Field(ge=0, le=MAX_COUNT)]
+    """How many versions there are."""
+    prune_total: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """How many of them are to be pruned."""
+    prune: Annotated[list[str], Field(max_length=50, json_schema_extra=_ATOMIC)] = Field(default_factory=list)
+    """The first fifty of those, oldest first."""
+    held: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=50, json_schema_extra=_ATOMIC)] = (
+        Field(default_factory=list)
+    )
+    """Versions that can't be pruned now, and what holds each."""
+    last_pruned: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
+    """How many the last prune destroyed."""
+    last_pruned_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When that was (RFC 3339)."""
 
 
 class DriftStatus(StatusModel):
@@ -313,6 +373,8 @@ class RepositoryStatus(StatusModel):
     """Where the data lies now, and how much of it."""
     head: HeadStatus | None = None
     """The current version; absent before the first sync."""
+    retention: RetentionStatus | None = None
+    """The versions, and what retention makes of them."""
     open_transactions: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
     """Transactions that are open now."""
     drift: Annotated[list[DriftStatus], Field(max_length=50, json_schema_extra=_ATOMIC)] = Field(default_factory=list)

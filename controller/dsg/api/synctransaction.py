@@ -27,7 +27,7 @@ class Changes(Model):
     """What the transaction brings, counted by the client and verified by the node."""
 
     manifest_digest: Digest
-    """Digest of the new version's manifest."""
+    """Digest of the new version's tree: of its manifest without authors and versions (`tree` in docs/manifests.md)."""
     files: Annotated[int, Field(ge=0, le=MAX_COUNT)]
     """Files in the new version."""
     added: Annotated[int, Field(ge=0, le=MAX_COUNT)] = 0
@@ -47,14 +47,18 @@ class SyncTransactionSpec(Model):
     """Repository whose head the transaction moves."""
     node: NodeName
     """Storage node of the repository; its operator selects the transaction by this field."""
-    operation: Literal["Init", "Sync", "Restore"]
-    """Init makes the first version, Sync the next one, Restore makes an old version the next one."""
+    operation: Literal["Init", "Sync", "Restore", "Read"]
+    """Init makes the first version, Sync the next one, Restore makes an old version the next one. Read changes nothing:
+    it lets the client read one version.
+    """
     author: PersonName
-    """Who makes the change: the requester's own name."""
+    """Who makes the change, or reads: the requester's own name."""
     message: Annotated[str, Field(max_length=4096)] = ""
     """Why, for the log."""
     base: Version | None = None
-    """Version that the change was made from: the head as the client saw it. None for Init."""
+    """Version that the change was made from: the head as the client saw it; for Read, the version to read. None for
+    Init.
+    """
     restore: Version | None = None
     """For Restore: the old version."""
     client_key: Digest
@@ -62,7 +66,9 @@ class SyncTransactionSpec(Model):
     changes: Changes | None = None
     """What it brings; needed for Init and Sync."""
     intent: Literal["Stage", "Commit", "Abort"] = "Stage"
-    """What the client wants now: stage content, commit it, or give up. Only Stage may become something else, once."""
+    """What the client wants now: stage content (or read), commit it, or give up. Only Stage may become something else,
+    once. Whoever has read enough says Abort.
+    """
     timeout: Duration
     """How long the transaction may stay open; then it is aborted."""
     ttl_after_finished: Duration
@@ -71,20 +77,20 @@ class SyncTransactionSpec(Model):
     rules = (
         Rule(
             "(self.operation == 'Init') == !has(self.base)",
-            "Init has no base; Sync and Restore need the version they start from",
+            "Init has no base; Sync and Restore need the version they start from, Read the one to read",
             lambda v: (v.operation == "Init") == (v.base is None),
             field="base",
         ),
         Rule(
             "(self.operation == 'Restore') == has(self.restore)",
-            "Restore needs the version to restore; Init and Sync have none",
+            "Restore needs the version to restore; others have none",
             lambda v: (v.operation == "Restore") == (v.restore is not None),
             field="restore",
         ),
         Rule(
-            "(self.operation == 'Restore') != has(self.changes)",
-            "Init and Sync say what changes; Restore does not",
-            lambda v: (v.operation == "Restore") != (v.changes is not None),
+            "(self.operation in ['Restore', 'Read']) != has(self.changes)",
+            "Init and Sync say what changes; Restore and Read do not",
+            lambda v: (v.operation in {"Restore", "Read"}) != (v.changes is not None),
             field="changes",
         ),
     )
@@ -122,7 +128,7 @@ class Conflict(StatusModel):
     path: Annotated[str, Field(max_length=4096)]
     """Path from the repository's root."""
     state: Annotated[str, Field(max_length=64)]
-    """Sync state of the path."""
+    """What both sides did to it, as one of DSG's sync states: L is this transaction, C its base, R the head."""
 
 
 class Conflicts(StatusModel):
@@ -150,7 +156,17 @@ class SyncTransactionStatus(StatusModel):
     """metadata.generation that this status describes; -1 until an operator has looked."""
     phase: (
         Literal[
-            "Pending", "Staging", "Verifying", "Committing", "Committed", "Conflict", "Aborted", "Expired", "Failed"
+            "Pending",
+            "Staging",
+            "Serving",
+            "Verifying",
+            "Committing",
+            "Committed",
+            "Closed",
+            "Conflict",
+            "Aborted",
+            "Expired",
+            "Failed",
         ]
         | None
     ) = None
@@ -158,9 +174,15 @@ class SyncTransactionStatus(StatusModel):
     conditions: Conditions = Field(default_factory=list)
     """Observations; docs/reference/conditions.md says what each reason means and what to do."""
     endpoint: Endpoint | None = None
-    """Where content goes to."""
+    """Where content goes to, or is read from, while the transaction is open."""
     version: Version | None = None
     """The version that was committed."""
+    rebased_onto: Version | None = None
+    """The version that it was put on top of, where others had committed since its base."""
+    opened_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When it could take content (RFC 3339)."""
+    finished_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """When it ended (RFC 3339); ttlAfterFinished counts from then."""
     conflicts: Conflicts | None = None
     """What keeps it from committing."""
     timings: Annotated[list[Timing], Field(max_length=50, json_schema_extra={"x-kubernetes-list-type": "atomic"})] = (
