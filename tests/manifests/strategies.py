@@ -107,9 +107,17 @@ def pairs(draw: st.DrawFn) -> tuple[list[Entry], list[Entry]]:
 
 times = st.datetimes(max_value=datetime(9999, 12, 31)).map(lambda t: t.replace(microsecond=0, tzinfo=UTC))
 messages = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-commits = st.builds(Commit, st.just(VERSION), st.none() | st.sampled_from(DIGESTS), authors, times, messages)
+commits = st.builds(
+    Commit,
+    st.just(VERSION),
+    st.none() | st.sampled_from(DIGESTS),
+    authors,
+    times,
+    messages,
+    st.sampled_from(["t", "3f2b-9A", "x" * 64]),
+)
 
-A_COMMIT = Commit(VERSION, DIGESTS[1], "ana", datetime(2026, 11, 25, 12, 0, 5, tzinfo=UTC), "as received")
+A_COMMIT = Commit(VERSION, DIGESTS[1], "ana", datetime(2026, 11, 25, 12, 0, 5, tzinfo=UTC), "as received", "7f-1")
 
 
 def written(entries: Iterable[Entry], commit: Commit = A_COMMIT) -> bytes:

@@ -21,7 +21,7 @@ def history(length: int, first: int = 1, message: str = "") -> list[Header]:
     found: list[Header] = []
     for number in range(first, first + length):
         previous = found[-1].chain if found else None
-        commit = Commit(f"s{number}", previous, "ana", TIME, message)
+        commit = Commit(f"s{number}", previous, "ana", TIME, message, f"t{number}")
         found.append(Header(commit, summarize([file("a", size=number)])))
     return found
 

@@ -76,10 +76,11 @@ def test_vectors(name: str, chain: str, tree: str, digest: str, count: int, size
     header, entries = read(raw)
     assert written(entries, header.commit) == raw
     assert (header.chain, header.summary) == (chain, Summary(count, size, tree, digest))
-    # Digests as anyone can compute them, with b3sum and sed.
+    # Digests as anyone can compute them, with b3sum and sed; so few entries are one leaf.
     first, rest = raw.split(b"\n", 1)
-    assert blake3(rest).hexdigest() == digest
-    assert blake3(re.sub(rb',"author":.*', b"}", rest)).hexdigest() == tree
+    leaf = b'{"format":"dsg-node/1","level":0}\n' + rest
+    assert blake3(leaf).hexdigest() == digest
+    assert blake3(re.sub(rb',"author":.*', b"}", leaf)).hexdigest() == tree
     assert blake3(re.sub(rb',"chain":.*', b"}\n", first)).hexdigest() == chain
 
 
@@ -146,13 +147,13 @@ A, B = encode(file("a")).whole, encode(file("b")).whole
 
 
 def forged(*lines: bytes, count: int | None = None, size: int | None = None) -> bytes:
-    body = b"".join(lines)
+    body = b'{"format":"dsg-node/1","level":0}\n' + b"".join(lines)
     tree = blake3(re.sub(rb',"author":.*', b"}", body)).hexdigest()
     sizes = sum(int(found) for found in re.findall(rb'"size":(\d{1,19})', body))
     summary = Summary(
         len(lines) if count is None else count, sizes if size is None else size, tree, blake3(body).hexdigest()
     )
-    return Header(A_COMMIT, summary).encode() + body
+    return Header(A_COMMIT, summary).encode() + b"".join(lines)
 
 
 def edited(**values: Any) -> bytes:
@@ -292,6 +293,9 @@ def test_a_header_is_refused_with_the_reason(change: Callable[[bytes], bytes], w
         ({"author": "\n"}, "author"),
         ({"version": "40"}, "version"),
         ({"version": "s1"}, "there is none"),
+        ({"transaction": ""}, "transaction ''"),
+        ({"transaction": "x" * 65}, "letters, digits and hyphens"),
+        ({"transaction": "a_b"}, "letters, digits and hyphens"),
     ],
 )
 def test_a_commit_is_refused_with_the_reason(values: dict[str, Any], why: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Flag, auto
 
-from dsg.manifests.entries import Entry, File, Link
+from dsg.manifests.entries import Entry, File, FileState, Link, LinkState, State
 from dsg.manifests.ordering import in_order
 
 
@@ -30,9 +30,12 @@ without anyone meaning to change anything, and each sync would take over the aut
 """
 
 
-def aspects(one: Entry, other: Entry) -> Aspect:
-    """Return in what two entries of one path differ."""
-    if isinstance(one, File) and isinstance(other, File):
+_FILES, _LINKS = (File, FileState), (Link, LinkState)
+
+
+def aspects(one: Entry | State, other: Entry | State) -> Aspect:
+    """Return in what two entries of one path differ; either can be one without author and version."""
+    if isinstance(one, _FILES) and isinstance(other, _FILES):
         found = NOTHING
         # Equal digests with unequal sizes can't be true of any file; it is a difference that must not be lost.
         if one.digest != other.digest or one.size != other.size:
@@ -42,7 +45,7 @@ def aspects(one: Entry, other: Entry) -> Aspect:
         if one.mtime != other.mtime:
             found |= Aspect.MTIME
         return found
-    if isinstance(one, Link) and isinstance(other, Link):
+    if isinstance(one, _LINKS) and isinstance(other, _LINKS):
         return NOTHING if one.target == other.target else Aspect.CONTENT
     return Aspect.KIND
 

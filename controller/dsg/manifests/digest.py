@@ -1,9 +1,9 @@
-"""Digests of a manifest's entries.
+"""What a manifest's entries come to: counts, and the names of the roots of their trees (see `nodes`).
 
-BLAKE3 over the lines in canonical order. Order and encoding being canonical, equal sets of entries have equal digests
-whatever order they were found in (`ordering.sort` takes any), and different sets have different ones for as long as
-BLAKE3 is collision-resistant. Sums or XORs of entry digests would need no sorting, but fall to linear algebra (Wagner,
-generalized birthday); sound ones (LtHash) need 2 KiB states and a proof that buys nothing where order is there anyway.
+The order, the encoding and the shape of the tree being canonical, equal sets of entries have equal digests whatever
+order they were found in and whatever their history, and different sets have different ones for as long as BLAKE3 is
+collision-resistant. Sums or XORs of entry digests would need no order, but fall to linear algebra (Wagner, generalized
+birthday); sound ones (LtHash) need 2 KiB states, and no part of them can be compared by itself.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from dsg.manifests.entries import Entry, EntryError, File, check_digest
+from dsg.manifests.building import Builder
+from dsg.manifests.entries import Entry, EntryError, check_digest
 from dsg.manifests.lines import Line, encode
+from dsg.manifests.nodes import Child
 from dsg.manifests.ordering import in_order
-
-_BATCH = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ class Summary:
     size: int
     """Bytes of content of all files. Sparse files can bring it past 64 bits."""
     tree: str
-    """BLAKE3 of what the entries say about the tree, authors and versions left out: the same tree, the same digest,
+    """Root over what the entries say about the tree, authors and versions left out: the same tree, the same digest,
     whoever made it. A client that asks for a commit knows this one.
     """
     digest: str
-    """BLAKE3 of the entries as a manifest holds them, authors and versions included."""
+    """Root over the whole entries, authors and versions included: the name of the root node."""
 
     def __post_init__(self) -> None:
         for value, what in ((self.entries, "entry count"), (self.size, "total size")):
@@ -44,34 +44,23 @@ class Summary:
 
 
 class Digester:
-    """Sums up entries that come in order. Who feeds it sees to the order."""
+    """Sums up entries that come in order, in bounded memory. Who feeds it sees to the order."""
 
     def __init__(self) -> None:
-        self._entries = 0
-        self._size = 0
-        self._tree, self._whole = blake3(), blake3()
-        self._tree_batch, self._whole_batch = bytearray(), bytearray()
+        self._builder = Builder(lambda _digest, _raw: None)
 
     def add(self, line: Line) -> None:
         """Take the next entry."""
-        self._entries += 1
-        if isinstance(line.entry, File):
-            self._size += line.entry.size
-        self._tree_batch += line.tree
-        self._whole_batch += line.whole
-        if len(self._whole_batch) > _BATCH:
-            self._flush()
+        self._builder.add(line)
 
     def summary(self) -> Summary:
-        """Return what the entries so far come to."""
-        self._flush()
-        return Summary(self._entries, self._size, self._tree.hexdigest(), self._whole.hexdigest())
+        """Return what the entries come to. No entry can follow."""
+        return summary_of(self._builder.finish()[0])
 
-    def _flush(self) -> None:
-        self._tree.update(self._tree_batch)
-        self._whole.update(self._whole_batch)
-        self._tree_batch.clear()
-        self._whole_batch.clear()
+
+def summary_of(root: Child) -> Summary:
+    """Return what a tree comes to."""
+    return Summary(root.entries, root.size, root.tree, root.digest)
 
 
 def summarize(entries: Iterable[Entry]) -> Summary:

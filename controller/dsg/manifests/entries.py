@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 RESERVED = frozenset({".dsg", ".zfs"})
 """Names at a repository's root that nobody may write: manifests lie in .dsg, and ZFS shows snapshots in .zfs."""
@@ -131,12 +132,14 @@ def check_digest(value: str, what: str) -> None:
         raise EntryError(f"{what} {value!r} is not 64 lower-case hexadecimal digits")
 
 
+@lru_cache(1024)
 def check_author(author: str) -> None:
     """Raise EntryError unless the value can be a user's name in Kubernetes."""
     if not _AUTHOR.fullmatch(author):
         raise EntryError(f"author {author!r} is not 1 to {MAX_AUTHOR} characters without control characters")
 
 
+@lru_cache(1024)
 def version_number(version: str) -> int:
     """Return n of version sn, EntryError when it is not written so."""
     if not _VERSION.fullmatch(version):
@@ -174,11 +177,7 @@ class File:
     """The path's bytes; entries are ordered by them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", check_path(self.path))
-        _check_int(self.size, 0, MAX_SIZE, "size", self.path)
-        _check_int(self.mtime, -MAX_MTIME, MAX_MTIME, "mtime", self.path)
-        _check_int(self.mode, 0, MAX_MODE, "mode", self.path)
-        check_digest(self.digest, "digest")
+        object.__setattr__(self, "key", _check_file(self))
         check_author(self.author)
         version_number(self.version)
 
@@ -210,3 +209,51 @@ class Link:
 
 
 Entry = File | Link
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What a file is, not who made it so; fields as in `File`. EntryError when a value is not valid."""
+
+    path: str
+    size: int
+    mtime: int
+    mode: int
+    digest: str
+    key: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", _check_file(self))
+
+    def signed(self, author: str, version: str) -> File:
+        """Return the entry with who made it so, and in which version."""
+        return File(self.path, self.size, self.mtime, self.mode, self.digest, author, version)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What a link is, not who made it so; fields as in `Link`. EntryError when a value is not valid."""
+
+    path: str
+    target: str
+    key: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", check_path(self.path))
+        check_target(self.path, self.target)
+
+    def signed(self, author: str, version: str) -> Link:
+        """Return the entry with who made it so, and in which version."""
+        return Link(self.path, self.target, author, version)
+
+
+State = FileState | LinkState
+
+
+def _check_file(state: File | FileState) -> bytes:
+    key = check_path(state.path)
+    _check_int(state.size, 0, MAX_SIZE, "size", state.path)
+    _check_int(state.mtime, -MAX_MTIME, MAX_MTIME, "mtime", state.path)
+    _check_int(state.mode, 0, MAX_MODE, "mode", state.path)
+    check_digest(state.digest, "digest")
+    return key

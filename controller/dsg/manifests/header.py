@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,6 +15,7 @@ FORMAT = "dsg-manifest/1"
 MAX_MESSAGE = 4096
 """Characters, as in a SyncTransaction."""
 
+_TRANSACTION = re.compile("[0-9a-zA-Z-]{1,64}")
 _FIELDS = (
     "format",
     "version",
@@ -21,6 +23,7 @@ _FIELDS = (
     "author",
     "time",
     "message",
+    "transaction",
     "entries",
     "size",
     "tree",
@@ -43,6 +46,8 @@ class Commit:
     """When, in UTC and whole seconds. Clocks jump, so times need not rise from version to version."""
     message: str
     """Why, for the log."""
+    transaction: str
+    """Identity of the transaction that made the version: 1 to 64 letters, digits and hyphens."""
 
     def __post_init__(self) -> None:
         if version_number(self.version) == 1 and self.previous is not None:
@@ -58,6 +63,8 @@ class Commit:
             self.message.encode()
         except UnicodeEncodeError:
             raise EntryError("the message holds lone surrogates, which are no characters") from None
+        if not _TRANSACTION.fullmatch(self.transaction):
+            raise EntryError(f"transaction {self.transaction!r} is not 1 to 64 letters, digits and hyphens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class Header:
         return (
             f'{{"format":"{FORMAT}","version":"{commit.version}","previous":{previous},'
             f'"author":{quote(commit.author)},"time":"{_format_time(commit.time)}","message":{quote(commit.message)},'
+            f'"transaction":"{commit.transaction}",'
             f'"entries":{summary.entries},"size":{summary.size},"tree":"{summary.tree}","digest":"{summary.digest}"'
         )
 
@@ -109,6 +117,7 @@ def decode_header(raw: bytes) -> Header:
             text(fields, "author"),
             _parse_time(text(fields, "time")),
             text(fields, "message"),
+            text(fields, "transaction"),
         )
         summary = Summary(fields["entries"], fields["size"], text(fields, "tree"), text(fields, "digest"))
     except EntryError as error:

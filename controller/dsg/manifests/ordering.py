@@ -8,14 +8,18 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
-from dsg.manifests.entries import Entry, to_name
+from dsg.manifests.entries import Entry, State, to_name
 from dsg.manifests.lines import decode, encode
 
 RUN = 32768
 """Entries that `sort` holds in memory at once, some 20 MB."""
 _BLOCK = 65536
 _SLASH = ord("/")
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry | State)
+"""Entries of one kind, with author and version or without."""
 
 
 class OrderError(ValueError):
@@ -31,7 +35,7 @@ class Order:
         # Paths with one prefix stand together, so what is no prefix any more never will be again.
         self._prefixes: list[bytes] = []
 
-    def check(self, entry: Entry) -> None:
+    def check(self, entry: Entry | State) -> None:
         """Take the next entry, or raise OrderError."""
         key = entry.key
         if key <= self._last:
@@ -48,7 +52,7 @@ class Order:
         self._last = key
 
 
-def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
+def in_order(entries: Iterable[AnyEntry]) -> Iterator[AnyEntry]:
     """Yield the entries as they come, OrderError at the first that breaks the order."""
     order = Order()
     for entry in entries:
