@@ -18,7 +18,7 @@ def test_every_reason_is_named_once_and_says_what_it_means_and_what_to_do() -> N
     for entry in REASONS:
         assert entry.name.isalpha() and entry.name[0].isupper(), entry.name
         assert entry.meaning.endswith(".") and entry.action.endswith("."), entry.name
-        assert set(entry.kinds) <= {"Repository", "StoragePool"}
+        assert set(entry.kinds) <= {"Repository", "StoragePool", "SyncTransaction"}
 
 
 @given(st.sampled_from(READY_REASONS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -131,6 +131,8 @@ def test_a_repository_without_a_pool_waits_for_one_and_loses_nothing_with_it() -
     world = World()
     world.apply(repository())
     world.run()
+    world.now += timedelta(minutes=1)
+    world.run()
     assert world.ready() == ("False", "PoolNotDeclared")
     assert "finalizers" not in world.get()["metadata"]
     world.apply(pool())
@@ -140,6 +142,43 @@ def test_a_repository_without_a_pool_waits_for_one_and_loses_nothing_with_it() -
     world.run()
     assert world.ready() == ("False", "PoolNotDeclared")
     assert "tank/dsg/justice/g1" in world.datasets()
+
+
+@pytest.mark.parametrize("missing", ["pool", "right pool", "labels"])
+def test_what_is_applied_together_never_passes_through_a_state_in_which_a_person_must_act(missing: str) -> None:
+    world = World()
+    labels = world.namespaces.pop("research")
+    if missing == "right pool":
+        other = pool("node-a-other")
+        other["spec"]["storage"]["root"] = "tank/other"
+        world.apply(other)
+    if missing == "labels":
+        world.apply(pool())
+    else:
+        world.namespaces["research"] = labels
+    world.apply(repository())
+    result = world.run()
+    assert world.ready() == ("Unknown", "AwaitingPool")
+    assert Key("Repository", "research", "justice") in result.again
+    assert world.told("PoolNotDeclared") == []
+    assert "finalizers" not in world.get()["metadata"], "nothing is begun on a place that nobody has granted"
+    world.apply(pool())
+    world.namespaces["research"] = labels
+    world.run()
+    assert world.ready() == ("True", "Reconciled")
+
+
+def test_a_new_repository_waits_for_its_pool_no_longer_than_its_moments() -> None:
+    world = World()
+    world.apply(repository())
+    made = datetime.fromisoformat(world.get()["metadata"]["creationTimestamp"])
+    world.now = made + timedelta(seconds=14)
+    world.run()
+    assert world.ready() == ("Unknown", "AwaitingPool")
+    assert "PoolNotDeclared" in world.condition("Ready")["message"]
+    world.now = made + timedelta(seconds=15)
+    world.run()
+    assert world.ready() == ("False", "PoolNotDeclared")
 
 
 def test_one_sick_pool_does_not_hide_the_others() -> None:

@@ -77,6 +77,44 @@ def confirmed() -> World:
     return world
 
 
+OLD_KEY, NEW_KEY = bytes(range(32)), bytes(range(32, 64))
+
+
+def encrypted() -> dict[str, Any]:
+    return repository(encryption={"algorithm": "aes-256-gcm", "secretRef": {"name": "keys", "key": "justice"}})
+
+
+def with_secret() -> World:
+    world = empty()
+    world.cluster.secrets["research", "keys"] = {"justice": OLD_KEY}
+    return world
+
+
+def with_encrypted_data() -> World:
+    world = with_secret()
+    world.apply(encrypted())
+    world.run()
+    world.node.write(f"{DATASET}/g1", "evidence", b"irreplaceable", sync=True)
+    return world
+
+
+def locked() -> World:
+    world = with_encrypted_data()
+    world.node.power_cut()
+    return world
+
+
+def create_encrypted(world: World) -> None:
+    world.apply(encrypted())
+
+
+def replace_key(world: World) -> None:
+    world.cluster.secrets["research", "keys"] = {"justice": NEW_KEY, "justice.previous": OLD_KEY}
+    obj = encrypted()
+    obj["metadata"]["annotations"] = {"dsg.hrdag.org/requestedAt": "now"}
+    world.apply(obj)
+
+
 WORK: dict[str, tuple[Callable[[], World], Callable[[World], None]]] = {
     "create": (empty, create),
     "update": (with_data, update),
@@ -84,6 +122,8 @@ WORK: dict[str, tuple[Callable[[], World], Callable[[World], None]]] = {
     "release": (with_data, release),
     "adopt": (retained, adopt),
     "destroy": (confirmed, release),
+    "create encrypted": (with_secret, create_encrypted),
+    "unlock and replace the key": (locked, replace_key),
 }
 
 VOLATILE = {"creation", "createtxg", "guid"}
@@ -101,6 +141,8 @@ def picture(world: World) -> dict[str, Any]:
         layout.HEAD,
         layout.UID,
         layout.APPLIED,
+        layout.KEY,
+        "keylocation",
     )
     datasets = {
         name: {n: dataset.local(n) for n in names} | {"released": dataset.local(layout.RELEASED) is not None}
@@ -109,6 +151,8 @@ def picture(world: World) -> dict[str, Any]:
     root = world.host.stat("/srv/dsg/.justice/g1")
     return {
         "datasets": datasets,
+        "keys": {name: world.node.dataset(name).key for name in datasets},
+        "key states": {name: d.value("keystatus") for name, d in world.zfs.read(["tank"], ["keystatus"]).items()},
         "mounts": [(m.dataset, m.directory, m.read_only) for m in world.host.mounts()],
         "link": world.host.stat("/srv/dsg/justice"),
         "root": (root.uid, root.gid, root.mode) if root is not None else None,
@@ -144,11 +188,19 @@ def struck(name: str, stop: int, *, power: bool) -> tuple[World, list[str]]:
 
 
 def evidence(world: World, name: str) -> bool:
-    return name in {"create", "destroy"} or world.node.read(f"{DATASET}/g1", "evidence") == b"irreplaceable"
+    return (
+        name in {"create", "create encrypted", "destroy"}
+        or world.node.read(f"{DATASET}/g1", "evidence") == b"irreplaceable"
+    )
 
 
-@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
-@pytest.mark.parametrize("name", WORK)
+STRUCK = [(name, power) for name in WORK for power in (False, True) if (name, power) != ("create encrypted", False)]
+"""Each kind of work killed and without power. What a kill can do to a creation does not depend on its key."""
+
+
+@pytest.mark.parametrize(
+    ("name", "power"), STRUCK, ids=[f"{name}-{'power cut' if power else 'killed'}" for name, power in STRUCK]
+)
 def test_struck_at_any_moment_the_work_ends_as_if_nothing_had_happened(name: str, power: bool) -> None:
     reference, moments = struck(name, 0, power=False)
     wanted = picture(reference)

@@ -263,6 +263,46 @@ def test_deletion_retains_by_default_and_says_where() -> None:
     assert world.local(DATASET, layout.RELEASED) is not None
 
 
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_finalizer_that_a_replacement_dropped_comes_back(suspend: bool) -> None:
+    obj = repository()
+    world = running(obj)
+    obj["spec"]["suspend"] = suspend
+    world.apply(obj)
+    world.cluster.objects[KEY]["metadata"]["finalizers"] = []
+    world.apply(obj)
+    world.run()
+    assert world.get()["metadata"]["finalizers"] == ["dsg.hrdag.org/node-a"]
+    world.quiet()
+
+
+def test_in_a_namespace_that_goes_an_object_goes_though_no_event_can_tell_of_it() -> None:
+    world = running()
+    world.node.write(f"{DATASET}/g1", "evidence", b"irreplaceable", sync=True)
+    world.cluster.leaving.add("research")
+    world.cluster.delete(KEY)
+    world.run()
+    assert KEY not in world.cluster.objects
+    assert world.local(DATASET, layout.RELEASED) is not None
+    assert world.node.read(f"{DATASET}/g1", "evidence") == b"irreplaceable"
+
+
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_what_is_released_or_destroyed_is_so_once_though_the_watch_is_late(policy: str) -> None:
+    obj = repository()
+    obj["spec"]["deletionPolicy"] = policy
+    obj["metadata"]["annotations"] = {"dsg.hrdag.org/confirm-delete": "justice"}
+    world = running(obj)
+    world.cluster.delete(KEY)
+    world.watch()
+    world.engine.reconcile([KEY])
+    calls, events = dict(world.node.calls), len(world.cluster.events)
+    # ZFS tells of what was just done, and asks for another pass, before the API server tells that the object is gone.
+    world.engine.reconcile([KEY])
+    assert len(world.cluster.events) == events
+    assert world.node.calls == calls
+
+
 def test_retained_data_is_adopted_only_when_the_spec_says_so() -> None:
     world = released()
     world.apply(repository())

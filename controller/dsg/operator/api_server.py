@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -12,14 +14,18 @@ import kubernetes.config
 import urllib3
 from kubernetes.client.exceptions import ApiException
 
-from dsg.reconcile.cluster import ClusterError, Conflict, Gone
+from dsg.reconcile.cluster import ClusterError, Conflict, Forbidden, Gone
 from dsg.telemetry.health import Heartbeats
 
+_PROMPT = 2.0
+"""Seconds within which an answer says enough about the server's clock."""
+_HALF_A_SECOND = 0.5
+"""Date has whole seconds (RFC 9110), the fraction cut off: so much is cut off on average."""
 TIMEOUT = 30
 """Seconds that one request may take."""
 MERGE_PATCH = "application/merge-patch+json"
 
-_CONFLICT, _NOT_FOUND, _SERVER_ERRORS = 409, 404, 500
+_CONFLICT, _NOT_FOUND, _FORBIDDEN, _SERVER_ERRORS = 409, 404, 403, 500
 
 
 def load_client(kubeconfig: str | None) -> kubernetes.client.ApiClient:
@@ -71,7 +77,7 @@ class ApiServer:
     ) -> dict[str, Any]:
         """Send one request and return the answer. `verb` is an HTTP method; `resource` names it for metrics and errors.
 
-        Raises Conflict (409), Gone (404), ClusterError for every other failure.
+        Raises Conflict (409), Gone (404), Forbidden (403), ClusterError for every other failure.
         """
         try:
             answer = self._send(verb, url, body, query, content_type)
@@ -93,8 +99,10 @@ class ApiServer:
             auth_settings=["BearerToken"],
         )
         try:
+            began = time.time()
             response = self._client.call_api(*serialized, _request_timeout=TIMEOUT)
             data = response.read()  # type: ignore[no-untyped-call]
+            self._compare_clocks(response.headers.get("Date"), began, time.time())
         except ApiException as error:
             # The generated client raises this for failures of the connection, with status 0.
             self._failed(str(error.reason))
@@ -107,6 +115,16 @@ class ApiServer:
         elif self._heartbeats is not None:
             self._heartbeats.api_answered()
         return _checked(response.status, data)
+
+    def _compare_clocks(self, date: str | None, began: float, ended: float) -> None:
+        """Note how far our clock is from the server's; a slow answer says too little about it."""
+        if date is None or self._heartbeats is None or not 0 <= ended - began <= _PROMPT:
+            return
+        try:
+            theirs = parsedate_to_datetime(date).timestamp() + _HALF_A_SECOND
+        except ValueError:
+            return
+        self._heartbeats.clock_compared((began + ended) / 2 - theirs)
 
     def _failed(self, why: str) -> None:
         if self._heartbeats is not None:
@@ -127,4 +145,6 @@ def _checked(status: int, data: bytes) -> dict[str, Any]:
         raise Conflict(text)
     if status == _NOT_FOUND:
         raise Gone(text)
+    if status == _FORBIDDEN:
+        raise Forbidden(text)
     raise ClusterError(text)

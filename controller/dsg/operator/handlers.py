@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import kopf
 
-from dsg.api.names import FIELD_NODE, GROUP, VERSION, finalizer
-from dsg.api.reasons import POOL, REPOSITORY
-from dsg.operator.kubernetes_cluster import PLURALS
+from dsg.api.names import GROUP, VERSION, finalizer
+from dsg.api.reasons import POOL, REPOSITORY, TRANSACTION
+from dsg.operator.kubernetes_cluster import NODE_FIELDS, PLURALS
 from dsg.reconcile.cluster import Raw
 
 WATCHED = (*(f"{plural}.{GROUP}" for plural in PLURALS.values()), "namespaces")
@@ -19,7 +19,7 @@ class Receiver(Protocol):
     """Takes what the watches bring."""
 
     def seen(self, obj: Raw, *, deleted: bool) -> None:
-        """Take an event about a Repository or StoragePool."""
+        """Take an event about a Repository, StoragePool or SyncTransaction."""
 
     def seen_namespace(self, name: str, labels: dict[str, str] | None) -> None:
         """Take an event about a namespace; labels are None when it is gone."""
@@ -35,7 +35,7 @@ def register(registry: kopf.OperatorRegistry, receiver: Receiver) -> None:
 
         return handle
 
-    for kind in (REPOSITORY, POOL):
+    for kind in (REPOSITORY, POOL, TRANSACTION):
         kopf.on.event(GROUP, VERSION, PLURALS[kind], registry=registry, id=kind.lower())(handler_for(kind))
 
     async def namespace(event: dict[str, Any], **_: Any) -> None:
@@ -64,6 +64,6 @@ def settings_for(node: str) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # Needs no rights on CustomResourceDefinitions; namespaces are watched as a resource like any other.
     settings.scanning.disabled = True
-    for plural in PLURALS.values():
-        settings.watching.field_selectors[GROUP, VERSION, plural] = f"{FIELD_NODE}={node}"
+    for kind, plural in PLURALS.items():
+        settings.watching.field_selectors[GROUP, VERSION, plural] = f"{NODE_FIELDS[kind]}={node}"
     return settings

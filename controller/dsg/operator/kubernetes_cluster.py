@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dsg.api.names import API_VERSION, FIELD_NODE, GROUP, VERSION
-from dsg.api.reasons import POOL, REPOSITORY
+from dsg.api.names import API_VERSION, FIELD_NODE, FIELD_TRANSACTION_NODE, GROUP, VERSION
+from dsg.api.reasons import POOL, REPOSITORY, TRANSACTION
 from dsg.operator.api_server import MERGE_PATCH, ApiServer, path
 from dsg.reconcile.cluster import EventDraft, Raw
 
 PAGE = 500
 """Objects in one answer to a list."""
-PLURALS = {REPOSITORY: "repositories", POOL: "storagepools"}
+PLURALS = {REPOSITORY: "repositories", POOL: "storagepools", TRANSACTION: "synctransactions"}
+NODE_FIELDS = {REPOSITORY: FIELD_NODE, POOL: FIELD_NODE, TRANSACTION: FIELD_TRANSACTION_NODE}
+"""By kind: the field that names the node (selectableFields of the CRDs)."""
 _MOST_OF_A_MESSAGE = 1024
 """The API server refuses Events with longer messages."""
 
@@ -27,7 +29,7 @@ def _url(obj: Raw, *more: str) -> str:
 
 
 class KubernetesCluster:
-    """Implements `dsg.reconcile.cluster.Cluster`, and the lists of the resync. Safe for threads."""
+    """Implements `dsg.reconcile.cluster.Cluster` and `Secrets`, and the lists of the resync. Safe for threads."""
 
     def __init__(self, server: ApiServer, instance: str) -> None:
         """`instance` is who reports, in Events: the node's name."""
@@ -45,6 +47,13 @@ class KubernetesCluster:
         return self._server.request(
             "PATCH", _url(obj), resource=PLURALS[obj["kind"]], body=body, content_type=MERGE_PATCH
         )
+
+    def delete_object(self, obj: Raw) -> None:
+        """Delete an object if it is still the one that was read, unchanged (DeleteOptions, preconditions)."""
+        metadata = obj["metadata"]
+        preconditions = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        self._server.request("DELETE", _url(obj), resource=PLURALS[obj["kind"]], body=body)
 
     def post_event(self, obj: Raw, event: EventDraft) -> None:
         """Post an Event (v1) about an object; those of cluster-scoped objects go to the namespace `default`."""
@@ -80,11 +89,17 @@ class KubernetesCluster:
         }
         self._server.request("POST", path("api", "v1", "namespaces", namespace, "events"), resource="events", body=body)
 
+    def secret(self, namespace: str, name: str) -> Mapping[str, str]:
+        """Return the entries of a Secret, in base64 (`dsg.reconcile.cluster.Secrets`)."""
+        url = path("api", "v1", "namespaces", namespace, "secrets", name)
+        data = self._server.request("GET", url, resource="secrets").get("data") or {}
+        return {str(entry): str(value) for entry, value in data.items()}
+
     def list_objects(self, kind: str, node: str | None = None) -> list[Raw]:
         """Return all objects of a kind, or those of one node."""
         query = {"limit": str(PAGE)}
         if node is not None:
-            query["fieldSelector"] = f"{FIELD_NODE}={node}"
+            query["fieldSelector"] = f"{NODE_FIELDS[kind]}={node}"
         found: list[Raw] = []
         while True:
             url = path("apis", GROUP, VERSION, PLURALS[kind])

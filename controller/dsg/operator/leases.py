@@ -14,6 +14,8 @@ LEASE_SECONDS = 40
 """For how long a Lease speaks for its operator."""
 NODE_LABEL = f"{GROUP}/node"
 """Label of an operator's Lease: the node it speaks for."""
+AUDIT_HEAD = f"{GROUP}/audit-head"
+"""Annotation of an operator's Lease: the last durable record of its audit log, as `dsg.audit.record.Head` writes it."""
 _COMPONENT = {"app.kubernetes.io/name": "dsg", "app.kubernetes.io/component": "operator"}
 
 
@@ -28,14 +30,19 @@ class Leases:
     def _url(self, *name: str) -> str:
         return path("apis", "coordination.k8s.io", "v1", "namespaces", self._namespace, "leases", *name)
 
-    def renew(self, node: str) -> None:
-        """Renew a node's Lease; create it when there is none."""
+    def renew(self, node: str, audit_head: str = "") -> None:
+        """Renew a node's Lease; create it when there is none. `audit_head`: where the node's audit log ends."""
         name = lease_name(node)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {"holderIdentity": self._identity, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": now}
         try:
+            annotations = {"metadata": {"annotations": {AUDIT_HEAD: audit_head}}} if audit_head else {}
             self._server.request(
-                "PATCH", self._url(name), resource="leases", body={"spec": spec}, content_type=MERGE_PATCH
+                "PATCH",
+                self._url(name),
+                resource="leases",
+                body={"spec": spec, **annotations},
+                content_type=MERGE_PATCH,
             )
         except Gone:
             metadata = {"name": name, "namespace": self._namespace, "labels": {**_COMPONENT, NODE_LABEL: node}}

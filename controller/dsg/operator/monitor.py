@@ -20,8 +20,8 @@ from dsg.operator.kubernetes_cluster import KubernetesCluster
 from dsg.operator.leases import LEASE_SECONDS, Leases
 from dsg.reconcile.cluster import ClusterError, EventDraft, Raw
 from dsg.reconcile.conditions import build, readiness
-from dsg.reconcile.engine import rfc3339
 from dsg.reconcile.repository_status import old_condition
+from dsg.reconcile.times import rfc3339
 
 INTERVAL = 10.0
 """Seconds between two looks at the Leases."""
@@ -35,6 +35,10 @@ class LeaseAges:
 
     limit: float = float(LEASE_SECONDS)
     _seen: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def since(self) -> dict[str, float]:
+        """Return when each node's Lease was last seen to be renewed."""
+        return {node: since for node, (_, since) in self._seen.copy().items()}
 
     def lost(self, renewals: Mapping[str, str], now: float) -> set[str]:
         """Take the renewal times as they are now, and return the nodes whose operators have fallen silent."""
@@ -64,11 +68,24 @@ def lost_status(obj: Raw, node: str, now: str) -> dict[str, Any] | None:
 class Monitor:
     """Looks at the Leases again and again."""
 
-    def __init__(self, cluster: KubernetesCluster, leases: Leases, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        cluster: KubernetesCluster,
+        leases: Leases,
+        clock: Callable[[], float] = time.monotonic,
+        on_look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_look` is told whenever all Leases have been read."""
+        self._on_look = on_look
         self._cluster = cluster
         self._leases = leases
         self._clock = clock
         self._ages = LeaseAges()
+
+    def lease_ages(self) -> dict[str, float]:
+        """Return the seconds since each node's Lease was last seen to be renewed; from any thread."""
+        now = self._clock()
+        return {node: now - since for node, since in self._ages.since().items()}
 
     def run(self, stop: threading.Event) -> None:
         """Look until told to stop."""
@@ -82,6 +99,7 @@ class Monitor:
     def look(self) -> set[str]:
         """Mark the objects of lost nodes; return the nodes. Raises ClusterError."""
         lost = self._ages.lost(self._leases.renewals(), self._clock())
+        self._on_look()
         for node in sorted(lost):
             for kind in (POOL, REPOSITORY):
                 for obj in self._cluster.list_objects(kind, node):

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version as installed_version
 from typing import Any, cast
 
 import kopf
 import kubernetes.client
 import structlog
 
+from dsg.audit.actions import Action
+from dsg.audit.auditor import Auditor
+from dsg.audit.errors import AuditError
+from dsg.audit.record import Entry
 from dsg.operator import handlers
 from dsg.operator.api_server import ApiServer
 from dsg.operator.kubernetes_cluster import KubernetesCluster
 from dsg.operator.leases import LEASE_SECONDS, Leases
 from dsg.operator.node import NodeOperator, NodeSettings
 from dsg.reconcile.cluster import Raw
+from dsg.reconcile.data_plane import DataPlane
 from dsg.reconcile.engine import Engine
+from dsg.reconcile.keeping import Keeping
+from dsg.reconcile.ledger import Ledger
+from dsg.reconcile.locks import Locks
 from dsg.reconcile.store import Store
+from dsg.reconcile.transactions import Transactions
 from dsg.storage.local_host import LocalHost
+from dsg.storage.local_trees import LocalTrees
 from dsg.storage.pool_type import PoolType
 from dsg.storage.process import Runner
 from dsg.storage.repository_type import RepositoryType
+from dsg.storage.trees import Trees
 from dsg.storage.xfs.files import LocalFiles
 from dsg.storage.xfs.pool import XfsPools
 from dsg.storage.xfs.repository import XfsRepositories
@@ -35,6 +48,11 @@ from dsg.telemetry.endpoints import Endpoints
 from dsg.telemetry.health import Heartbeats, Limits
 from dsg.telemetry.login import login_function
 from dsg.telemetry.metrics import ReconcileMetrics
+from dsg.transactions.keeper import Keeper
+from dsg.transactions.on_xfs import XfsTransactions
+from dsg.transactions.on_zfs import ZfsTransactions
+from dsg.transactions.repository import TransactionType
+from dsg.transactions.transactor import Transactor
 
 _log = structlog.get_logger("dsg.operator")
 
@@ -45,6 +63,10 @@ class Storage:
 
     repository_types: Mapping[str, RepositoryType]
     pool_types: Mapping[str, PoolType]
+    transaction_types: Mapping[str, TransactionType]
+    trees: Trees
+    ordered: Mapping[str, bool]
+    """By storage type: whether a power cut keeps all that was written before anything that it keeps."""
     zfs: Zfs | None
     """Whose events are followed; None where there is no ZFS to follow."""
 
@@ -59,7 +81,12 @@ def local_storage(command_timeout: float = 60.0) -> Storage:
     zfs, host, files = CommandLineZfs(runner, timeouts), LocalHost(runner, timeout=command_timeout), LocalFiles()
     repositories: dict[str, RepositoryType] = {"zfs": ZfsRepositories(zfs, host), "xfs": XfsRepositories(host, files)}
     pools: dict[str, PoolType] = {"zfs": ZfsPools(zfs, host), "xfs": XfsPools(host, files)}
-    return Storage(repositories, pools, zfs)
+    trees = LocalTrees()
+    transactions: dict[str, TransactionType] = {
+        "zfs": ZfsTransactions(zfs, host),
+        "xfs": XfsTransactions(host, files, trees),
+    }
+    return Storage(repositories, pools, transactions, trees, {"zfs": True, "xfs": False}, zfs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +120,68 @@ def serve(
     lease_namespace: str,
     listen: Listen | None,
     stop: threading.Event | None = None,
+    data_plane: DataPlane | None = None,
+    receiver: tuple[int, int] | None = None,
+    audit: Auditor | None = None,
 ) -> None:
-    """Run one node's operator until it is told to stop (SIGTERM, SIGINT, or `stop` where it runs in a thread)."""
+    """Run one node's operator until it is told to stop (SIGTERM, SIGINT, or `stop` where it runs in a thread).
+
+    `receiver`: see `Transactor`.
+    """
     heartbeats, store = Heartbeats(), Store()
     for resource in handlers.WATCHED:
         heartbeats.expect(resource)
-    metrics = ReconcileMetrics(heartbeats, store.objects)
+    metrics = ReconcileMetrics(
+        heartbeats, store.objects, plane_seen=data_plane.last_sign if data_plane is not None else None
+    )
     server = ApiServer(client, heartbeats, metrics.request)
     cluster = KubernetesCluster(server, settings.node)
-    engine = Engine(settings.node, storage.repository_types, storage.pool_types, cluster, store)
-    receiver = _Receiver()
+    locks, ledger = Locks(), Ledger()
+    keepers = {name: Keeper(kind, storage.trees) for name, kind in storage.transaction_types.items()}
+    keeping = Keeping(keepers, store, ledger, audit)
+    engine = Engine(
+        settings.node,
+        storage.repository_types,
+        storage.pool_types,
+        cluster,
+        store,
+        locks=locks,
+        keeping=keeping,
+        ledger=ledger,
+        audit=audit,
+        secrets=cluster,
+    )
+    transactors = {
+        name: Transactor(kind, storage.trees, ordered=storage.ordered[name], receiver=receiver)
+        for name, kind in storage.transaction_types.items()
+    }
+    transactions = Transactions(
+        settings.node,
+        transactors,
+        cluster,
+        store,
+        locks,
+        ledger,
+        keeping,
+        recorder=metrics,
+        data_plane=data_plane,
+        audit=audit,
+    )
+    watched = _Receiver()
     lease = float(LEASE_SECONDS) if settings.lease else None
     limits = Limits(lease=lease, resync=max(1800.0, 5 * settings.resync_seconds))
     endpoints = Endpoints(heartbeats, limits) if listen is not None else None
     # Our own lines say what was done; kopf's say only that a handler ran.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     registry = kopf.OperatorRegistry()
-    handlers.register(registry, receiver)
+    handlers.register(registry, watched)
 
     async def start(**_: Any) -> None:
         leases = Leases(server, lease_namespace)
-        operator = NodeOperator(settings, engine, store, cluster, leases, storage.zfs, heartbeats, metrics.passed)
-        receiver.operator = operator
+        operator = NodeOperator(
+            settings, engine, store, cluster, leases, storage.zfs, heartbeats, transactions, metrics.passed, audit
+        )
+        watched.operator = operator
         port = None
         if endpoints is not None and listen is not None:
             try:
@@ -122,14 +189,23 @@ def serve(
             except OSError as error:
                 text = f"--listen {listen.host}:{listen.port} can't be had: {error.strerror or error}"
                 raise kopf.PermanentError(text) from error
+        if audit is not None:
+            try:
+                started = Entry(Action.STARTED, details={"version": installed_version("dsg")})
+                await asyncio.to_thread(audit.require, started)
+            except AuditError as error:
+                raise kopf.PermanentError(str(error)) from error
         operator.start()
         _log.info("operator started", node=settings.node, port=port)
 
     async def cleanup(**_: Any) -> None:
-        if receiver.operator is not None:
-            await receiver.operator.stop()
+        if watched.operator is not None:
+            await watched.operator.stop()
         if endpoints is not None:
             await endpoints.stop()
+        if audit is not None:
+            await asyncio.to_thread(audit.tell, Entry(Action.STOPPED))
+            await asyncio.to_thread(audit.close)
 
     kopf.on.startup(registry=registry, id="start")(start)
     kopf.on.cleanup(registry=registry, id="cleanup")(cleanup)

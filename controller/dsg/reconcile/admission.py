@@ -90,3 +90,20 @@ def refusal(target: Target, offers: Iterable[Offer], labels: Mapping[str, str] |
             f"match the namespace's labels",
         )
     return None
+
+
+SETTLE_SECONDS = 15.0
+"""For how long a new Repository waits for its StoragePool and for its namespace's labels before a person must act."""
+
+_MAY_COME = frozenset({"PoolNotDeclared", "OutsidePool", "NamespaceNotAdmitted"})
+
+
+def patient(problem: Problem | None, *, existed: bool, age: float) -> Problem | None:
+    """Return what is to be said of a refusal, when the Repository is `age` seconds old.
+
+    Who applies a Repository, its StoragePool and its namespace together can't say in which order they are seen here. A
+    moment's Ready=False would fail a sync wave of Argo CD and a Flux Kustomization that waits.
+    """
+    if problem is None or existed or age >= SETTLE_SECONDS or problem.reason not in _MAY_COME:
+        return problem
+    return Problem("AwaitingPool", f"{problem.reason}, unless that comes within moments: {problem.message}")

@@ -57,6 +57,17 @@ class Gone(ClusterError):
     """Raised when the object no longer exists."""
 
 
+class Forbidden(ClusterError):
+    """Raised when the operator has not been given the right."""
+
+
+class Secrets(Protocol):
+    """Reads of Secrets. Raises ClusterError, Forbidden, Gone."""
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, str]:
+        """Return a Secret's entries, each in base64 as the API has them."""
+
+
 class Cluster(Protocol):
     """Writes to the Kubernetes API. Every call is one request. Raises ClusterError, Conflict, Gone."""
 
@@ -65,6 +76,9 @@ class Cluster(Protocol):
 
     def set_finalizers(self, obj: Raw, finalizers: list[str]) -> Raw:
         """Replace an object's finalizers, if the object has not changed since; return the new object."""
+
+    def delete_object(self, obj: Raw) -> None:
+        """Delete an object, if it is still that one (by uid) and has not changed since it was read."""
 
     def post_event(self, obj: Raw, event: EventDraft) -> None:
         """Post an Event about an object."""

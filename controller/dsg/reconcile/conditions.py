@@ -67,7 +67,7 @@ def check(kind: str, conditions: Iterable[Condition]) -> list[str]:
     by_type = {c.type: c for c in conditions}
     wrong = []
     for type_, (kinds, _) in CONDITION_TYPES.items():
-        optional = type_ is ConditionType.DELETION_BLOCKED
+        optional = type_ in {ConditionType.DELETION_BLOCKED, ConditionType.UNLOCKED}
         if kind in kinds and type_ not in by_type and not optional:
             wrong.append(f"{kind} has no condition {type_}")
     for condition in by_type.values():

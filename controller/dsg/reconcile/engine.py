@@ -6,6 +6,7 @@ from ZFS and the slow resync all end here, as keys.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,21 +16,33 @@ import structlog
 from opentelemetry import trace
 
 from dsg.api.names import finalizer
-from dsg.api.reasons import POOL, REPOSITORY, Readiness, reason
+from dsg.api.reasons import POOL, REPOSITORY, ConditionType, Readiness, reason
 from dsg.api.repository import Repository
 from dsg.api.storagepool import StoragePool
-from dsg.reconcile.admission import Offer, contains, refusal, shadowed
+from dsg.audit.actions import Action
+from dsg.audit.auditor import Audit
+from dsg.reconcile import failures
+from dsg.reconcile.admission import Offer, contains, patient, refusal, shadowed
+from dsg.reconcile.audit_entries import about_repository
 from dsg.reconcile.claims import Claimant, overlaps
-from dsg.reconcile.cluster import Cluster, ClusterError, Conflict, Gone, Key
+from dsg.reconcile.cluster import Cluster, ClusterError, Conflict, Gone, Key, Secrets
+from dsg.reconcile.keeping import Keeping
+from dsg.reconcile.keyring import Keyring, lock_state
+from dsg.reconcile.ledger import Entry, Ledger
+from dsg.reconcile.locks import Locks
 from dsg.reconcile.parsing import Parsed, Parser, repository_status, target
 from dsg.reconcile.pools import Pools, PoolWork, pool_target
 from dsg.reconcile.removals import Removals
 from dsg.reconcile.repositories import Repositories, Work, in_parallel
-from dsg.reconcile.repository_status import Outcome, new_status, transition_events
+from dsg.reconcile.repository_status import Outcome, new_status, old_condition, transition_events
 from dsg.reconcile.store import Store, World
+from dsg.reconcile.times import age, rfc3339
 from dsg.reconcile.writer import Writer
+from dsg.storage.errors import InvalidValue, StorageError
 from dsg.storage.pool_type import PoolType
-from dsg.storage.repository_type import Problem, RepositoryType
+from dsg.storage.repository_type import Outline, Problem, RepositoryType
+from dsg.transactions.keeper import Kept
+from dsg.transactions.repository import Cleaned
 
 WORKERS = 4
 """Repositories that are acted on at the same time."""
@@ -64,11 +77,6 @@ class _Scene:
     """Reasons, by identity, why a place is taken."""
 
 
-def rfc3339(moment: datetime) -> str:
-    """Return a time as Kubernetes writes it (RFC 3339, UTC, seconds)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 class Engine:
     """Reconciles the objects of one node. Not for use by several threads at once."""
 
@@ -80,15 +88,30 @@ class Engine:
         cluster: Cluster,
         store: Store,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        locks: Locks | None = None,
+        keeping: Keeping | None = None,
+        ledger: Ledger | None = None,
+        audit: Audit | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
+        """Without `keeping`, versions and transactions are left alone; without `secrets`, no Secret is read."""
         self._node = node
+        self._locks = locks if locks is not None else Locks()
+        self._keeping = keeping
+        self._ledger = ledger if ledger is not None else Ledger()
         self._store = store
         self._clock = clock
         self._parser = Parser()
         self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="dsg-reconcile")
         self._writer = Writer(cluster, store)
         self._pools = Pools(pool_types, self._writer)
-        self._repositories = Repositories(node, repository_types, self._writer, self._workers)
+        self._keyring = Keyring(secrets, clock)
+        self._repositories = Repositories(
+            node, repository_types, self._writer, self._workers, self._locks, self._keyring
+        )
+        if audit is not None:
+            self._repositories.audit = audit
         self._removals = Removals(node, self._repositories, self._writer)
 
     def close(self) -> None:
@@ -109,7 +132,10 @@ class Engine:
     def _scene(self) -> _Scene:
         world = self._store.world()
         self._parser.forget(set(world.objects))
-        parsed = {key: self._parser.parse(obj) for key, obj in world.objects.items()}
+        uids = {str(o["metadata"].get("uid")) for k, o in world.objects.items() if k.kind == REPOSITORY}
+        self._ledger.forget(uids)
+        self._keyring.forget(uids)
+        parsed = {k: self._parser.parse(obj) for k, obj in world.objects.items() if k.kind in {REPOSITORY, POOL}}
         repositories = {k: p for k, p in parsed.items() if k.kind == REPOSITORY}
         pools = {k: p for k, p in parsed.items() if k.kind == POOL}
         offers = tuple(
@@ -170,16 +196,65 @@ class Engine:
             live.append(work)
         if live:
             self._repositories.converge(live)
-            in_parallel(self._workers, lambda work: self._report(work, result), live)
+            self._keep([work for work in live if work.problem is None and work.deferred is None], result)
+            counts = self._keeping.open_counts() if self._keeping is not None else Counter[str]()
+            in_parallel(self._workers, lambda work: self._report(work, counts[work.target.identity], result), live)
+
+    def _keep(self, works: list[Work], result: PassResult) -> None:
+        """Put those repositories in order in which something has changed beside policy."""
+        if self._keeping is None:
+            return
+        now = self._clock()
+        due = []
+        for work in works:
+            outline = self._repositories.type_of(work.target).outline(work.target, work.observed)
+            generation = int(work.parsed.metadata.get("generation", 0))
+            if self._keeping.due(work.target, outline, generation, now):
+                due.append((work, outline, generation))
+        try:
+            versions = self._keeping.count([work.target for work, *_ in due], now)
+        except StorageError as error:
+            _log.warning("versions could not be counted", error=str(error))
+            result.again.update(work.parsed.key for work, *_ in due)
+            return
+
+        def keep(one: tuple[Work, Outline, int]) -> None:
+            work, outline, generation = one
+            if self._keeping is None or not self._locks.take(work.target.identity):
+                # A transaction commits; what there is to do is there afterwards too.
+                result.again.add(work.parsed.key)
+                return
+            try:
+                events = self._keeping.keep(work.target, outline, generation, now, versions.get(work.target.identity))
+                self._writer.events(work.obj, events)
+            except InvalidValue as error:
+                # Something that a version holds can't be read: a person has to look.
+                self._ledger.put(
+                    work.target.uid, Entry(outline, Kept(None, Cleaned(kept=(str(error),))), generation=generation)
+                )
+            except (StorageError, ClusterError) as error:
+                _log.warning("repository not put in order", repository=work.target.identity, error=str(error))
+                result.again.add(work.parsed.key)
+            except Exception as error:  # one repository's fault must not stop the others
+                failures.fault(error)
+                result.again.add(work.parsed.key)
+            finally:
+                self._locks.free(work.target.identity)
+
+        in_parallel(self._workers, keep, due)
 
     def _refusal(self, work: Work, scene: _Scene) -> Problem | None:
         labels = scene.world.namespaces.get(work.target.namespace)
-        refused = refusal(work.target, scene.offers, labels)
+        refused = patient(
+            refusal(work.target, scene.offers, labels),
+            existed=work.target.existed,
+            age=age(str(work.parsed.metadata.get("creationTimestamp", "")), self._clock()),
+        )
         if refused is None and (taken := scene.late.get(work.target.identity)) is not None:
             return Problem("PathConflict", taken)
         return refused
 
-    def _report(self, work: Work, result: PassResult) -> None:
+    def _report(self, work: Work, open_transactions: int, result: PassResult) -> None:
         key = work.parsed.key
         result.steps += [type(step).__name__ for step in work.taken]
         if work.deferred is not None:
@@ -200,7 +275,16 @@ class Engine:
             storage=storage,
             suspended=suspended,
             ready_message=f"as declared; readers see it at {work.target.spec.storage.mountpoint}",
+            entry=self._ledger.get(work.target.uid),
+            open_transactions=open_transactions,
+            lock=lock_state(work.target, storage, self._keyring),
         )
+        if (
+            work.refusal is not None
+            and old_condition(work.parsed.status, ConditionType.READY).get("reason") != work.refusal.reason
+        ):
+            details = {"reason": work.refusal.reason, "message": work.refusal.message}
+            self._repositories.audit.tell(about_repository(Action.REPOSITORY_REFUSED, work.target, details))
         result.corrected += len(outcome.corrected)
         self._note(key, outcome.problem, result)
         self._write(work, outcome, result)
@@ -217,7 +301,14 @@ class Engine:
     def _remove(self, work: Work, result: PassResult) -> None:
         if not self._removals.waits_for_us(work):
             return
-        blocked = self._removals.remove(work, rfc3339(self._clock()))
+        if not self._locks.take(work.target.identity):
+            # A transaction commits; it is over soon, and no other begins on an object that is being deleted.
+            result.again.add(work.parsed.key)
+            return
+        try:
+            blocked = self._removals.remove(work, rfc3339(self._clock()))
+        finally:
+            self._locks.free(work.target.identity)
         result.steps += [type(step).__name__ for step in work.taken]
         if work.deferred is not None:
             self._defer(work.parsed.key, work.deferred, result)

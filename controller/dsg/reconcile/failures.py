@@ -20,6 +20,7 @@ _REASONS: tuple[tuple[type[errors.StorageError], str], ...] = (
     (errors.PoolNotFound, "PoolUnavailable"),
     (errors.PoolSuspended, "PoolSuspended"),
     (errors.ReadOnlyPool, "PoolFaulted"),
+    (errors.KeyWrong, "KeyWrong"),
     (errors.KeyUnavailable, "KeyUnavailable"),
     (errors.CommandTimeout, "StorageTimeout"),
     (errors.NotResponding, "StorageTimeout"),

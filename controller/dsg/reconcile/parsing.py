@@ -9,6 +9,7 @@ from typing import Any
 from dsg.api.load import InvalidObject, parse_object
 from dsg.api.repository import Repository, RepositoryStatus
 from dsg.api.storagepool import StoragePool
+from dsg.api.synctransaction import SyncTransaction
 from dsg.reconcile.cluster import Key, Raw, key_of
 from dsg.storage.repository_type import Target
 
@@ -18,7 +19,7 @@ class Parsed:
     """One object: as it came, and as a model or with what is wrong with it."""
 
     raw: Raw
-    model: Repository | StoragePool | None
+    model: Repository | StoragePool | SyncTransaction | None
     problems: tuple[str, ...] = ()
 
     @property
@@ -68,25 +69,27 @@ class Parser:
     """Parses objects and remembers the newest result of each."""
 
     def __init__(self) -> None:
-        self._known: dict[Key, tuple[str, str, Parsed]] = {}
+        self._known: dict[Key, Parsed] = {}
 
     def parse(self, obj: Raw) -> Parsed:
         """Return an object as a model; an invalid one is returned with its problems."""
-        key, metadata = key_of(obj), obj["metadata"]
-        uid, version = str(metadata.get("uid", "")), str(metadata.get("resourceVersion", ""))
+        key = key_of(obj)
         known = self._known.get(key)
-        if known is not None and known[:2] == (uid, version):
-            return known[2]
+        # Not by resource version: the last state of an object that goes has the version of the state before it.
+        if known is not None and known.raw is obj:
+            return known
         try:
             model = parse_object(dict(obj))
         except InvalidObject as error:
             parsed = Parsed(obj, None, tuple(error.problems))
         else:
-            parsed = Parsed(obj, model if isinstance(model, (Repository, StoragePool)) else None)
-        self._known[key] = (uid, version, parsed)
+            parsed = Parsed(obj, model)
+        self._known[key] = parsed
         return parsed
 
     def forget(self, present: set[Key]) -> None:
         """Drop what is no longer there."""
-        for key in self._known.keys() - present:
-            del self._known[key]
+        # A copy in one go: others may parse meanwhile.
+        for key in list(self._known):
+            if key not in present:
+                self._known.pop(key, None)

@@ -8,7 +8,10 @@ from __future__ import annotations
 from opentelemetry import trace
 
 from dsg.api.names import CONFIRM_DELETE, finalizer
+from dsg.audit.actions import Action
+from dsg.audit.errors import AuditError
 from dsg.reconcile import failures
+from dsg.reconcile.audit_entries import about_repository
 from dsg.reconcile.cluster import ClusterError, EventDraft
 from dsg.reconcile.repositories import Repositories, Work, take
 from dsg.reconcile.writer import Writer
@@ -42,6 +45,8 @@ class Removals:
                     self._writer.remove_finalizer(work.obj, self._finalizer)
             except StorageError as error:
                 blocked = Problem("StorageFailed", f"{failures.problem(error).reason}: {error}")
+            except AuditError as error:
+                blocked = Problem("StorageFailed", f"{error}; nothing was released or destroyed")
             except ClusterError as error:
                 work.deferred = error
                 return None
@@ -58,11 +63,15 @@ class Removals:
             raise found
         where = kind.whereabouts(work.target, found)
         if work.target.spec.suspend:
+            said = about_repository(Action.REPOSITORY_RELEASED, work.target, {"where": where, "suspended": True})
+            self._repositories.audit.require(said)
             return None, EventDraft("Retained", f"data kept, and left mounted as it is (suspended): {where}")
         plan = kind.plan_release(work.target, found, now)
         if plan.problem is not None:
             return plan.problem, EventDraft("Retained", where)
+        self._repositories.audit.require(about_repository(Action.REPOSITORY_RELEASING, work.target, {"where": where}))
         take(kind, work.target, plan.steps, work.taken)
+        self._repositories.audit.tell(about_repository(Action.REPOSITORY_RELEASED, work.target, {"where": where}))
         return None, EventDraft("Retained", f"data kept: {where}")
 
     def _destroy(self, work: Work) -> tuple[Problem | None, EventDraft]:
@@ -83,6 +92,9 @@ class Removals:
         plan = kind.plan_destroy(work.target, found)
         if plan.problem is not None:
             return plan.problem, nothing
+        steps = [step.describe() for step in plan.steps]
+        self._repositories.audit.require(about_repository(Action.REPOSITORY_DESTROYING, work.target, {"steps": steps}))
         take(kind, work.target, plan.steps, work.taken)
+        self._repositories.audit.tell(about_repository(Action.REPOSITORY_DESTROYED, work.target, {}))
         done = "; ".join(step.describe() for step in plan.steps) or "there was no data of this Repository on the node"
         return None, EventDraft("Destroyed", f"data destroyed, as confirmed: {done}")

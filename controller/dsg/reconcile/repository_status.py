@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dsg.api.names import RECONCILE_REQUESTED
 from dsg.api.reasons import ConditionType
-from dsg.api.repository import DriftStatus, LastDrift, RepositoryStatus, StorageStatus
+from dsg.api.repository import DriftStatus, HeadStatus, LastDrift, RepositoryStatus, RetentionStatus, StorageStatus
 from dsg.reconcile.cluster import EventDraft, Raw
 from dsg.reconcile.conditions import State, build, readiness
+from dsg.reconcile.ledger import Entry
+from dsg.reconcile.times import rfc3339
 from dsg.storage.repository_type import Cause, Finding, Problem, Step
 
 MOST = 50
@@ -32,8 +34,13 @@ class Outcome:
     """What is there; None when it could not be seen."""
     suspended: bool = False
     ready_message: str = ""
+    entry: Entry = field(default_factory=Entry)
+    """What is known of its versions."""
+    open_transactions: int = 0
     blocked: Problem | None = None
     """Why a deletion does not go on."""
+    lock: State | None = None
+    """Whether the key of an encrypted repository is loaded; None when that is not known now."""
 
     @property
     def corrected(self) -> tuple[Finding, ...]:
@@ -74,10 +81,59 @@ def _states(outcome: Outcome, status: Mapping[str, Any]) -> list[State]:
         if outcome.suspended
         else State(ConditionType.SUSPENDED, False, "Active", "the operator keeps the repository as declared")
     )
-    states = [*_ready(outcome, status), _drifted(outcome), suspended]
+    states = [*_ready(outcome, status), _drifted(outcome), suspended, _unexpected(outcome.entry, status)]
+    if (lock := outcome.lock or _as_before(ConditionType.UNLOCKED, status)) is not None:
+        states.append(lock)
     if outcome.blocked is not None:
         states.append(State(ConditionType.DELETION_BLOCKED, True, outcome.blocked.reason, outcome.blocked.message))
     return states
+
+
+def _as_before(type_: ConditionType, status: Mapping[str, Any]) -> State | None:
+    """Return what a condition says now; None where it is absent."""
+    before = old_condition(status, type_)
+    if not before:
+        return None
+    holds = {"True": True, "False": False}.get(str(before.get("status")))
+    return State(type_, holds, str(before.get("reason")), str(before.get("message", "")))
+
+
+def _unexpected(entry: Entry, status: Mapping[str, Any]) -> State:
+    if entry.kept is None:
+        # An operator that has just started has not looked yet; what was found stands until it has.
+        if (before := _as_before(ConditionType.UNEXPECTED_DATA, status)) is not None:
+            return before
+        return State(ConditionType.UNEXPECTED_DATA, None, "NothingUnexpected", "versions were not looked at yet")
+    held = entry.counted.held if entry.counted is not None else ()
+    kept = [*entry.kept.cleaned.kept, *(f"kept although retention would prune it: {v.held}" for v in held)]
+    if not kept:
+        text = "all that lies in the repository was made by transactions"
+        return State(ConditionType.UNEXPECTED_DATA, False, "NothingUnexpected", text)
+    return State(ConditionType.UNEXPECTED_DATA, True, "KeptForeign", "; ".join(kept[:MOST]))
+
+
+def _retention(entry: Entry, old: RetentionStatus | None) -> RetentionStatus | None:
+    counted = entry.counted
+    if counted is None or counted.plan is None:
+        return old
+    held = {version.name for version in counted.held}
+    left = [name for name in counted.plan.pruned if name not in counted.pruned and name not in held]
+    return RetentionStatus(
+        versions=counted.versions,
+        prune_total=len(left),
+        prune=left[:MOST],
+        held=[f"{version.name}: {version.held}"[:1024] for version in counted.held[:MOST]],
+        last_pruned=len(entry.pruned),
+        last_pruned_at=entry.pruned_at or None,
+    )
+
+
+def _head(entry: Entry) -> HeadStatus | None:
+    header = entry.kept.head if entry.kept is not None else None
+    if header is None:
+        return None
+    said = header.commit
+    return HeadStatus(version=said.version, digest=header.chain, author=said.author, time=rfc3339(said.time))
 
 
 def _drift(finding: Finding) -> dict[str, str]:
@@ -103,8 +159,9 @@ def new_status(obj: Raw, old: RepositoryStatus, outcome: Outcome, now: str) -> d
             build(_states(outcome, raw), raw.get("conditions") or [], int(metadata.get("generation", 0)), now)
         ),
         storage=outcome.storage if outcome.storage is not None else old.storage,
-        head=old.head,
-        open_transactions=old.open_transactions,
+        head=_head(outcome.entry) or old.head,
+        retention=_retention(outcome.entry, old.retention),
+        open_transactions=outcome.open_transactions,
         drift=[DriftStatus(**_drift(f)) for f in outcome.reported[:MOST]],
         last_drift=_last_drift(outcome, old, now),
         plan=[text[:1024] for text in outcome.pending[:MOST]],
@@ -139,6 +196,7 @@ def transition_events(old: Mapping[str, Any], new: Mapping[str, Any], *, told: b
         ConditionType.READY,
         ConditionType.DRIFTED,
         ConditionType.SUSPENDED,
+        ConditionType.UNLOCKED,
         ConditionType.DELETION_BLOCKED,
     ):
         before, after = old_condition(old, type_), old_condition(new, type_)

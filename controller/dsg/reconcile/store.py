@@ -30,6 +30,8 @@ class Store:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[Key, Raw] = {}
+        self._by_kind: dict[str, dict[Key, Raw]] = {}
+        """The same objects, so that those of one kind are found without looking at all."""
         self._namespaces: dict[str, Mapping[str, str]] = {}
 
     def put(self, obj: Raw) -> bool:
@@ -41,7 +43,21 @@ class Store:
             if same and known is not None and _version(obj) <= _version(known):
                 return False
             self._objects[key] = obj
+            self._by_kind.setdefault(key.kind, {})[key] = obj
             return True
+
+    def put_last(self, obj: Raw) -> None:
+        """Keep the state in which we let an object go.
+
+        Its version is that of the state before it: the API server writes an object that goes no more. Until the watch
+        tells that it is gone, nothing that the watch still brings may pass for newer.
+        """
+        key = key_of(obj)
+        with self._lock:
+            known = self._objects.get(key)
+            if known is not None and known["metadata"].get("uid") == obj["metadata"].get("uid"):
+                self._objects[key] = obj
+                self._by_kind.setdefault(key.kind, {})[key] = obj
 
     def remove(self, key: Key, uid: str | None = None) -> None:
         """Forget an object; with `uid`, only if it is still that one."""
@@ -49,6 +65,7 @@ class Store:
             known = self._objects.get(key)
             if known is not None and (uid is None or known["metadata"].get("uid") == uid):
                 del self._objects[key]
+                del self._by_kind[key.kind][key]
 
     def put_namespace(self, name: str, labels: Mapping[str, str] | None) -> bool:
         """Keep a namespace's labels, or forget it when they are None; return whether something changed."""
@@ -59,10 +76,20 @@ class Store:
             self._namespaces[name] = dict(labels)
             return changed
 
+    def get(self, key: Key) -> Raw | None:
+        """Return an object as it is known now."""
+        with self._lock:
+            return self._objects.get(key)
+
     def objects(self) -> list[Raw]:
         """Return the objects as they are known now."""
         with self._lock:
             return list(self._objects.values())
+
+    def of_kind(self, kind: str) -> list[Raw]:
+        """Return the objects of one kind as they are known now; costs what there are of it."""
+        with self._lock:
+            return list(self._by_kind.get(kind, {}).values())
 
     def world(self) -> World:
         """Return the present moment."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dsg.reconcile.cluster import Cluster, EventDraft, Raw
+import structlog
+
+from dsg.reconcile.cluster import Cluster, EventDraft, Forbidden, Raw, key_of
 from dsg.reconcile.store import Store
+
+_log = structlog.get_logger("dsg.reconcile")
 
 
 class Writer:
@@ -35,10 +39,24 @@ class Writer:
     def remove_finalizer(self, obj: Raw, name: str) -> None:
         """Remove a finalizer. Raises ClusterError."""
         finalizers = list(obj["metadata"].get("finalizers") or [])
-        if name in finalizers:
-            self._store.put(self._cluster.set_finalizers(obj, [f for f in finalizers if f != name]))
+        if name not in finalizers:
+            return
+        left = [f for f in finalizers if f != name]
+        new = self._cluster.set_finalizers(obj, left)
+        if left or new["metadata"].get("deletionTimestamp") is None:
+            self._store.put(new)
+        else:
+            self._store.put_last(new)
 
     def events(self, obj: Raw, events: Iterable[EventDraft]) -> None:
-        """Post Events. Raises ClusterError."""
+        """Post Events; what the API server forbids to be posted is told in the log alone. Raises ClusterError.
+
+        Nothing new can be made in a namespace that is being deleted, and a Repository that could not tell of its end
+        would keep its namespace for ever.
+        """
         for event in events:
-            self._cluster.post_event(obj, event)
+            try:
+                self._cluster.post_event(obj, event)
+            except Forbidden as error:
+                told = {"object": str(key_of(obj)), "reason": event.reason, "message": event.message}
+                _log.warning("Event not posted", error=str(error), **told)
