@@ -14,10 +14,14 @@ RUNNER = CliRunner()
 
 
 def test_every_example_is_valid() -> None:
-    result = RUNNER.invoke(app, ["validate", "-f", str(EXAMPLES)])
+    # Values for helm are no objects.
+    files = [path for path in EXAMPLES.iterdir() if path.name != "helm"]
+    result = RUNNER.invoke(app, ["validate", *(word for path in files for word in ("-f", str(path)))])
     assert result.exit_code == 0, result.output
     assert "Repository" in result.output
-    assert all(line.endswith(": valid") for line in result.output.splitlines())
+    ours = [line for line in result.output.splitlines() if not line.endswith(": not of dsg.hrdag.org, not looked at")]
+    assert len(ours) >= len(list(EXAMPLES.glob("*.yaml")))
+    assert all(line.endswith(": valid") for line in ours)
 
 
 def test_a_problem_names_file_line_field_and_what_to_do(tmp_path: Path) -> None:
