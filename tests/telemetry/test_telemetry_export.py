@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExportResult
 from prometheus_client.parser import text_string_to_metric_families
 
-from dsg.telemetry.metrics import STORAGE_TABLE, TABLE
 from dsg.telemetry.otlp import Outage, span_exporter, wanted
+from dsg.telemetry.table import STORAGE_TABLE, TABLE
 from tests.telemetry.collector import Collector, collector, plain
 from tests.telemetry.programs import run
 

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -13,8 +14,9 @@ import kopf
 import pytest
 import structlog
 
-from dsg.telemetry.logs import LogFormat, about, configure
+from dsg.telemetry.logs import LogFormat, about, configure, set_level
 from dsg.telemetry.tracing import span
+from dsg.transfer.log_levels import switch_by_signal
 from tests.telemetry.support import Lines, Spans
 
 
@@ -35,6 +37,37 @@ def test_a_line_of_our_own(log_lines: Lines) -> None:
     }
     assert log_lines.getvalue().startswith('{"timestamp": "2')
     assert '"timestamp": "' in log_lines.getvalue() and 'Z", "level"' in log_lines.getvalue()
+
+
+def test_the_level_changes_while_it_runs_and_what_must_stay_quiet_does(log_lines: Lines) -> None:
+    configure("warning", "json", stream=log_lines)
+    ours, bodies = logging.getLogger("dsg.reconcile"), logging.getLogger("kubernetes.client.rest")
+    ours.info("too quiet")
+    set_level("debug")
+    ours.debug("heard")
+    bodies.debug("a Secret's content")
+    set_level("warning")
+    ours.info("quiet again")
+    assert [line["event"] for line in log_lines.json()] == [
+        "log level changed to debug",
+        "heard",
+        "log level changed to warning",
+    ]
+    with pytest.raises(ValueError, match="use one of"):
+        set_level("loud")
+
+
+def test_signals_switch_to_debug_and_back() -> None:
+    asked: list[str] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGUSR2)}
+    try:
+        switch_by_signal("error", asked.append)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert asked == ["debug", "error", "debug"]
 
 
 def test_a_line_of_somebody_else_has_the_same_shape(log_lines: Lines) -> None:

@@ -1,6 +1,7 @@
 """Metrics are those of the table, say what is so now, and name no repository."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,11 +10,14 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from dsg.api.reasons import POOL, REPOSITORY
+from dsg.api.reasons import POOL, REPOSITORY, TRANSACTION
 from dsg.reconcile.cluster import Key, Raw
 from dsg.telemetry.health import Heartbeats
-from dsg.telemetry.metrics import STORAGE_TABLE, TABLE, Instrument, ReconcileMetrics, reference
+from dsg.telemetry.metrics import MonitorMetrics, ReconcileMetrics
+from dsg.telemetry.reference import reference
 from dsg.telemetry.setup import exposition
+from dsg.telemetry.table import ALL, MONITOR_TABLE, PLANE_TABLE, STORAGE_TABLE, TABLE
+from dsg.transfer.metric import Instrument
 from tests.telemetry.support import Clock, PassResult
 
 Labels = dict[str, str]
@@ -29,7 +33,15 @@ class Page:
         self.clock = Clock()
         self.hearts = Heartbeats(self.clock)
         self.objects: list[Raw] = []
-        self.metrics = ReconcileMetrics(self.hearts, self.read, meter=self.provider.get_meter("dsg"))
+        self.wall = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        self.plane_seen: float | None = None
+        self.metrics = ReconcileMetrics(
+            self.hearts,
+            self.read,
+            plane_seen=lambda: self.plane_seen,
+            now=lambda: self.wall,
+            meter=self.provider.get_meter("dsg"),
+        )
 
     def read(self) -> Iterable[Raw]:
         return self.objects
@@ -66,7 +78,7 @@ def condition(type_: str, status: str, reason: str) -> dict[str, str]:
     return {"type": type_, "status": status, "reason": reason, "message": ""}
 
 
-def repository(name: str, *conditions: dict[str, str]) -> Raw:
+def repository(name: str, *conditions: dict[str, str]) -> dict[str, Any]:
     metadata = {"namespace": "research", "name": name}
     return {"kind": REPOSITORY, "metadata": metadata, "status": {"conditions": list(conditions)}}
 
@@ -78,14 +90,31 @@ def pool(name: str, **status: Any) -> Raw:
 def everything(page: Page) -> None:
     """Make every metric of the table have a value."""
     errors = {"read": 1, "write": 2, "checksum": 3, "data": 4}
+    justice = repository("justice", condition("Ready", "False", "PathConflict"), condition("Drifted", "True", "Drift"))
+    justice["status"] |= {"head": {"time": "2026-01-01T00:00:00Z"}, "storage": {"usedPercent": 91}}
+    page.hearts.clock_compared(1.5)
     page.objects = [
-        repository("justice", condition("Ready", "False", "PathConflict"), condition("Drifted", "True", "Drift")),
+        justice,
         pool("tank", health="ONLINE", capacityPercent=81, fragmentationPercent=12, errors=errors),
     ]
     page.hearts.watch_heard("repositories.dsg.hrdag.org")
     key = Key(REPOSITORY, "research", "justice")
     page.metrics.passed(PassResult({key}, {key: "PathConflict"}, 1, ["CreateParent"]), 0.2, 3)
     page.metrics.request("repositories/status", "PUT", "ok")
+    page.metrics.transaction_ended("Sync", "Committed", "Committed")
+    page.metrics.transaction_step("commit", 0.2)
+
+
+def test_transactions_are_counted_and_shown_like_other_objects(page: Page) -> None:
+    assert page.value("dsg_transactions_total", operation="Sync", outcome="Failed", reason="ContentWrong") == 0
+    for outcome, reason in (("Committed", "Committed"), ("Committed", "Committed"), ("Conflict", "PathsConflict")):
+        page.metrics.transaction_ended("Sync", outcome, reason)
+    page.metrics.transaction_step("verify", 2.0)
+    page.objects = [{"kind": TRANSACTION, "metadata": {"namespace": "n", "name": "t"}}]
+    assert page.value("dsg_transactions_total", operation="Sync", outcome="Committed", reason="Committed") == 2
+    assert page.value("dsg_transactions_total", operation="Sync", outcome="Conflict", reason="PathsConflict") == 1
+    assert page.value("dsg_transactions_step_duration_seconds_sum", step="verify") == 2.0
+    assert page.value("dsg_objects", kind=TRANSACTION, ready="Unknown") == 1
 
 
 def test_what_is_shown_is_the_table_and_nothing_else(page: Page) -> None:
@@ -110,14 +139,15 @@ def test_no_metric_names_a_repository(page: Page) -> None:
 
 
 def test_names_follow_the_conventions() -> None:
-    for metric in (*TABLE, *STORAGE_TABLE):
+    for metric in ALL:
         assert metric.name.startswith("dsg.") and metric.name == metric.name.lower()
         assert "total" not in metric.name and "seconds" not in metric.name
         assert metric.prometheus_name.endswith("_total") == (metric.instrument is Instrument.COUNTER)
         assert metric.unit != "s" or "_seconds" in metric.prometheus_name
         for attribute in metric.attributes:
             assert attribute.isidentifier() and attribute not in {"name", "namespace", "repository", "dataset"}
-    assert len({metric.name for metric in (*TABLE, *STORAGE_TABLE)}) == len(TABLE) + len(STORAGE_TABLE)
+    assert len({metric.name for metric in ALL}) == len({metric.prometheus_name for metric in ALL}) == len(ALL)
+    assert set(ALL) == {*TABLE, *STORAGE_TABLE, *MONITOR_TABLE, *PLANE_TABLE}
 
 
 def test_passes_add_up(page: Page) -> None:
@@ -200,11 +230,80 @@ def test_ages_grow_and_start_again(page: Page) -> None:
     assert page.value("dsg_resync_age_seconds") == 0
 
 
+def transaction(name: str, made: datetime, phase: str | None, timeout: str = "1h") -> Raw:
+    metadata = {"namespace": "research", "name": name, "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    status = {} if phase is None else {"phase": phase}
+    return {"kind": TRANSACTION, "metadata": metadata, "spec": {"timeout": timeout}, "status": status}
+
+
+def test_open_transactions_show_their_phase_age_and_lateness(page: Page) -> None:
+    assert page.value("dsg_transactions_open", phase="Staging") == 0
+    assert page.value("dsg_transactions_open_age_seconds") == 0
+    assert page.value("dsg_transactions_overdue_seconds") == 0
+    hour = timedelta(hours=1)
+    page.objects = [
+        transaction("new", page.wall, None),
+        transaction("open", page.wall - 2 * hour, "Staging", timeout="8h"),
+        transaction("late", page.wall - 1.5 * hour, "Verifying"),
+        transaction("over", page.wall - 9 * hour, "Committed"),
+    ]
+    phases = {labels["phase"]: value for labels, value in page.samples("dsg_transactions_open")}
+    assert phases == {"Pending": 1, "Staging": 1, "Serving": 0, "Verifying": 1, "Committing": 0}
+    assert page.value("dsg_transactions_open_age_seconds") == 7200
+    assert page.value("dsg_transactions_overdue_seconds") == 1800
+
+
+def test_commits_quota_and_backlog_are_those_of_the_statuses(page: Page) -> None:
+    assert page.value("dsg_commit_time_seconds") is None
+    assert page.value("dsg_quota_used_ratio") is None
+    one, two, three = repository("one"), repository("two"), repository("three")
+    one["status"] |= {"head": {"time": "2026-01-01T00:00:00Z"}, "storage": {"usedPercent": 12}}
+    two["status"] |= {"head": {"time": "2026-01-01T03:00:00Z"}, "storage": {"usedPercent": 97}}
+    two["status"]["retention"] = {"pruneTotal": 3, "held": ["s1: a hold"]}
+    three["status"]["storage"] = {"generation": "g1"}
+    page.objects = [one, two, three]
+    assert page.value("dsg_commit_time_seconds") == datetime(2026, 1, 1, 3, tzinfo=UTC).timestamp()
+    assert page.value("dsg_quota_used_ratio") == 0.97
+    assert page.value("dsg_retention_backlog", state="due") == 3
+    assert page.value("dsg_retention_backlog", state="held") == 1
+
+
+def test_a_silent_data_plane_is_shown_by_its_last_sign_or_the_start(page: Page) -> None:
+    page.wall += timedelta(seconds=50)
+    assert page.value("dsg_plane_silence_seconds") == 50, "it has never started"
+    page.plane_seen = page.wall.timestamp() - 7
+    assert page.value("dsg_plane_silence_seconds") == 7
+
+
+def test_the_clock_is_compared_only_when_the_server_has_answered(page: Page) -> None:
+    assert page.value("dsg_clock_offset_seconds") is None
+    page.hearts.clock_compared(-42.5)
+    assert page.value("dsg_clock_offset_seconds") == -42.5
+
+
+def test_the_monitor_shows_each_nodes_lease_and_its_own_looks(page: Page) -> None:
+    registry, clock = CollectorRegistry(), Clock()
+    reader = PrometheusMetricReader(scope_info_enabled=False, registry=registry)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    hearts = Heartbeats(clock)
+    metrics = MonitorMetrics(hearts, meter=provider.get_meter("dsg"))
+    metrics.watch(lambda: {"node-a": 3.0, "node-b": 90.0})
+    metrics.request("leases", "GET", "ok")
+    clock.wait(12)
+    families = {family.name: family for family in text_string_to_metric_families(exposition(registry).decode())}
+    del families["target_info"]
+    provider.shutdown()
+    assert families.keys() == {metric.prometheus_name.removesuffix("_total") for metric in MONITOR_TABLE}
+    ages = {sample.labels["dsg_node"]: sample.value for sample in families["dsg_node_lease_age_seconds"].samples}
+    assert ages == {"node-a": 3.0, "node-b": 90.0}
+    assert families["dsg_monitor_look_age_seconds"].samples[0].value == 12
+
+
 def test_the_reference_names_every_metric_and_label_once() -> None:
     text = reference()
-    for metric in (*TABLE, *STORAGE_TABLE):
+    for metric in ALL:
         assert text.count(f"## `{metric.prometheus_name}`\n") == 1
-        assert f"OpenTelemetry: `{metric.name}`, {metric.instrument}" in text
+        assert (f"OpenTelemetry: `{metric.name}`, {metric.instrument}" in text) == (metric not in PLANE_TABLE)
         section = text.split(f"## `{metric.prometheus_name}`\n")[1].split("\n## ")[0]
         for attribute in metric.attributes:
             assert f"- `{attribute}`: " in section

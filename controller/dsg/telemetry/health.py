@@ -57,6 +57,8 @@ class Beats:
     api_failing_since: float | None = None
     """When the first of the requests failed that have been failing without an answer in between."""
     api_failure: str = ""
+    clock_offset: float | None = None
+    """How far this node's clock is before the API server's (seconds); None before the first answer."""
 
     def watch_age(self, resource: str) -> float:
         """Seconds since a watch last brought bytes, or since it was first expected."""
@@ -86,6 +88,7 @@ class Heartbeats:
         self._lease: float | None = None
         self._api_failing_since: float | None = None
         self._api_failure = ""
+        self._clock_offset: float | None = None
 
     def expect(self, resource: str) -> None:
         """Count on a watch of a resource, named `plural.group`, from now on: one that never begins is dead too."""
@@ -133,6 +136,11 @@ class Heartbeats:
             self._api_failing_since = None
             self._api_failure = ""
 
+    def clock_compared(self, offset: float) -> None:
+        """Record how far this node's clock is before the API server's, in seconds."""
+        with self._lock:
+            self._clock_offset = offset
+
     def api_failed(self, why: str) -> None:
         """Record that a request to the API server got no answer, or an answer that it can't serve."""
         with self._lock:
@@ -152,6 +160,7 @@ class Heartbeats:
                 lease=self._lease,
                 api_failing_since=self._api_failing_since,
                 api_failure=self._api_failure,
+                clock_offset=self._clock_offset,
             )
 
 

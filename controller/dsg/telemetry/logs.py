@@ -22,6 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from dsg.telemetry.redaction import redact, redact_text
 from dsg.telemetry.tracing import current_ids
+from dsg.transfer.log_levels import known
 
 
 class LogFormat(StrEnum):
@@ -32,8 +33,6 @@ class LogFormat(StrEnum):
     AUTO = "auto"
     """Console on a terminal, JSON elsewhere."""
 
-
-LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _FLOORS: Mapping[str, int] = {
     # It logs whole response bodies at debug, Secrets included.
@@ -63,8 +62,7 @@ def configure(
     of threads as well, and Python's warnings are logged too. `node` is added to every line. Raises ValueError for a
     level or format that does not exist.
     """
-    if level.lower() not in LEVELS:
-        raise ValueError(f"log level {level!r} does not exist; use one of: {', '.join(LEVELS)}")
+    level = known(level)
     try:
         chosen = LogFormat(format)
     except ValueError:
@@ -80,9 +78,7 @@ def configure(
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(level.upper())
-    for name, floor in _FLOORS.items():
-        logging.getLogger(name).setLevel(max(floor, root.level))
+    _apply(level)
     logging.captureWarnings(True)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -98,6 +94,19 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def set_level(level: str) -> None:
+    """Log at another level from now on. Raises ValueError for one that does not exist."""
+    _apply(known(level))
+    logging.getLogger("dsg").warning("log level changed to %s", level)
+
+
+def _apply(level: str) -> None:
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    for name, floor in _FLOORS.items():
+        logging.getLogger(name).setLevel(max(floor, root.level))
 
 
 def about(

@@ -33,7 +33,8 @@ _NAME_IN_TEXT = (
 )
 _IN_TEXT: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL),
+        # Not once more where it has been: without its end, all that follows would go too.
+        re.compile(r"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----(?!\[redacted\]).*?(?:-----END \1-----|\Z)", re.DOTALL),
         rf"-----BEGIN \1-----{REDACTED}",
     ),
     (re.compile(r"\b(Bearer|Basic|Negotiate)(\s+)[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE), rf"\1\2{REDACTED}"),

@@ -24,8 +24,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from dsg.telemetry.logs import LogFormat, configure
-from dsg.telemetry.metrics import DURATION_BUCKETS
 from dsg.telemetry.otlp import Outage, metric_exporter, sdk_disabled, span_exporter, wanted
+from dsg.transfer.metric import DURATION_BUCKETS
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ class Settings:
     instance: str = ""
     """`service.instance.id`; left empty, the node's name: there is one operator per node, and a name that outlives
     restarts keeps one series of each metric instead of one per restart."""
+    service: str = SERVICE
+    """Resource attribute `service.name`."""
     shutdown_seconds: float = 5.0
     """How long `shutdown` may take to get rid of what is queued."""
 
@@ -104,7 +106,7 @@ def start(settings: Settings, *, registry: CollectorRegistry = REGISTRY) -> Tele
     standard OTEL_* variables name a collector; OTEL_SDK_DISABLED=true turns off all but Python's own metrics. What the
     environment says in OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES goes before the attributes set here.
     """
-    resource = _resource(settings)
+    about = resource(settings)
     exporters: list[OTLPSpanExporter | OTLPMetricExporter] = []
     readers: list[MetricReader] = []
     if not sdk_disabled():
@@ -120,8 +122,8 @@ def start(settings: Settings, *, registry: CollectorRegistry = REGISTRY) -> Tele
         aggregation=ExplicitBucketHistogramAggregation(DURATION_BUCKETS),
     )
     # Not at exit by themselves: that would wait for a dead collector without a limit.
-    meters = MeterProvider(readers, resource, shutdown_on_exit=False, views=[seconds])
-    tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+    meters = MeterProvider(readers, about, shutdown_on_exit=False, views=[seconds])
+    tracers = TracerProvider(resource=about, shutdown_on_exit=False)
     if wanted("traces"):
         span_sender = span_exporter(Outage("traces"))
         exporters.append(span_sender)
@@ -137,21 +139,24 @@ def exposition(registry: CollectorRegistry = REGISTRY) -> bytes:
 
 
 @contextmanager
-def telemetry(*, node: str, level: str = "info", log_format: LogFormat | str = LogFormat.AUTO) -> Iterator[Telemetry]:
+def telemetry(
+    *, node: str, service: str = SERVICE, level: str = "info", log_format: LogFormat | str = LogFormat.AUTO
+) -> Iterator[Telemetry]:
     """Log, trace and measure while the block runs; afterwards send what is queued, for a few seconds at most.
 
     Raises ValueError for a level or format that does not exist.
     """
     configure(level, log_format, node)
-    running = start(Settings(node))
+    running = start(Settings(node, service=service))
     try:
         yield running
     finally:
         running.shutdown()
 
 
-def _resource(settings: Settings) -> Resource:
-    ours = {"service.name": SERVICE, "service.version": version()}
+def resource(settings: Settings) -> Resource:
+    """Return the attributes that say which process it is; the environment's go before ours."""
+    ours = {"service.name": settings.service, "service.version": version()}
     if settings.node:
         ours["dsg.node"] = settings.node
     if instance := settings.instance or settings.node:
