@@ -1,0 +1,1 @@
+"""Older DSG projects: their config as a Repository, their repositories as versions."""
