@@ -73,7 +73,7 @@ def kube_apiserver() -> Path:
         raise LabError(
             "no kube-apiserver found, and no Go to build it with. Do one of these: set KUBEBUILDER_ASSETS to a folder "
             "that has it; set DSG_ENVTEST_ARCHIVE to the URL of an envtest release archive; or install Go "
-            f"{_wanted_go(recipe)} or newer, and the lab builds it once in about 7 minutes."
+            f"{wanted_go(recipe)} or newer, and the lab builds it once in about 7 minutes."
         )
 
     def build(folder: Path, log: Path) -> None:
@@ -84,7 +84,8 @@ def kube_apiserver() -> Path:
     return cache.cached("kube-apiserver", key, "kube-apiserver from Go modules", expected, build) / "kube-apiserver"
 
 
-def _wanted_go(recipe: Path) -> str:
+def wanted_go(recipe: Path) -> str:
+    """The version of Go that a recipe's go.mod asks for."""
     lines = (recipe / "go.mod").read_text().splitlines()
     return next(line.removeprefix("go ") for line in lines if line.startswith("go "))
 

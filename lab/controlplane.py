@@ -132,6 +132,8 @@ class ControlPlane(AbstractContextManager["ControlPlane"]):
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--token-auth-file={files.token_file}",
             "--authorization-mode=RBAC",
+            # As every cluster with storage drivers has it: the operator's container is privileged.
+            "--allow-privileged=true",
             "--disable-admission-plugins=ServiceAccount",
             f"--audit-policy-file={self.directory / 'audit-policy.yaml'}",
             f"--audit-log-path={self.audit_log}",

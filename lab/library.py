@@ -99,15 +99,21 @@ class Lab(AbstractContextManager["Lab"]):
         if rights.is_dir():
             self.api.kubectl("admin", "apply", "--server-side", "-k", str(rights))
 
+    def install(self, name: str) -> None:
+        """Install the wheel of this tree on a node where another is, or none; what runs from another is stopped."""
+        node, file = self.node(name), wheel.wheel()
+        if node.installed() != wheel.digest(file):
+            node.stop_operator()
+            node.stop_data_plane()
+            node.install(file)
+
     def start_operator(self, name: str, args: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> None:
         """Have the operator of this tree run on a node: installs the wheel, and restarts one that runs from another.
 
         Raises `LabError` with the end of the operator's log when it ends within its first seconds.
         """
-        node, file = self.node(name), wheel.wheel()
-        if node.installed() != wheel.digest(file):
-            node.stop_operator()
-            node.install(file)
+        node = self.node(name)
+        self.install(name)
         if node.operator_running():
             return
         node.start_operator(name, self.api.kubeconfig("operator", for_guest=True), args, environment)

@@ -33,6 +33,11 @@ PYTHON = "/opt/dsg/bin/python"
 """The Python of the guest that has the operator's dependencies."""
 
 OPERATOR_LOG = "/var/log/dsg-operator.log"
+DATA_PLANE_PORT = 8443
+"""Port of the guest at which the data plane listens; name it in `forwards`."""
+_DATA_PLANE = "dsg-data-plane"
+_DATA_PLANE_USER = "2100"
+_GRANTS = "/run/dsg/grants"
 _SSH = 22
 _PROJECT = "/root/dsg"
 _INSTALLED = "/opt/dsg/wheel.sha256"
@@ -363,6 +368,55 @@ class StorageNode(AbstractContextManager["StorageNode"]):
         """What the operator has written since the node was made."""
         return self.run("sh", "-c", f"cat {OPERATOR_LOG} 2>/dev/null || true").stdout
 
+    def data_plane_arguments(self) -> tuple[str, ...]:
+        """What the operator is told of the data plane that `start_data_plane` starts."""
+        endpoint = f"https://127.0.0.1:{self.forwarded(DATA_PLANE_PORT)}"
+        user = f"{_DATA_PLANE_USER}:{_DATA_PLANE_USER}"
+        return ("--grants", _GRANTS, "--endpoint", endpoint, "--data-plane-user", user)
+
+    def start_data_plane(self, arguments: Sequence[str] | None = None) -> None:
+        """Start the data plane as a user of its own, who may read every file, has no other right, and sees no /dev/zfs.
+
+        `arguments` replace those of the lab; they name the same directories.
+        Mounts that come and go on the node come and go for it too, as in a container with `HostToContainer`.
+        Its directories survive a restart of it, not of the node. Raises `CommandFailed` when it runs already.
+        """
+        state = f"/var/lib/{_DATA_PLANE}"
+        user = _DATA_PLANE_USER
+        # Sticky: it may leave its own file beside the grants, and change none.
+        self.run("sh", "-c", f"mkdir -p {_GRANTS} && chown root:{user} {_GRANTS} && chmod 1770 {_GRANTS}")
+        self.run("install", "-d", "-m", "0700", "-o", user, "-g", user, state)
+        rights = ("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")
+        who = ("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs", *rights)
+        hidden = (
+            "unshare",
+            "--mount",
+            "--propagation=slave",
+            "sh",
+            "-c",
+            'mount --bind /dev/null /dev/zfs && exec "$@"',
+        )
+        command = (
+            *hidden,
+            "sh",
+            *who,
+            "--bounding-set=-all,+dac_read_search",
+            PYTHON,
+            "-m",
+            "dsg.transfer.server.main",
+        )
+        if arguments is None:
+            arguments = ("--grants", _GRANTS, "--state", state, "--listen", f"0.0.0.0:{DATA_PLANE_PORT}")
+        self.start_daemon(_DATA_PLANE, [*command, *arguments])
+
+    def stop_data_plane(self, signal: str = "TERM", timeout: float = 30) -> None:
+        """Send the data plane a signal and wait for its end; nothing happens when it does not run."""
+        self.stop_daemon(_DATA_PLANE, signal, timeout)
+
+    def data_plane_log(self) -> str:
+        """What the data plane has written."""
+        return self.run("sh", "-c", f"cat /var/log/{_DATA_PLANE}.log 2>/dev/null || true").stdout
+
     def start_daemon(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         """Start a command, detached, its output appended to `/var/log/<name>.log` in the guest."""
         self.run("lab-daemon", "start", name, *command, env=env)
@@ -399,18 +453,20 @@ class StorageNode(AbstractContextManager["StorageNode"]):
         env: Mapping[str, str] | None = None,
         install: bool = True,
         tree: Path = TREE,
+        beside: Sequence[str] = (),
     ) -> int:
         """Run tests of this tree inside the guest, on its kernel and its pools, with the wheel of this tree.
 
         `paths` are files or folders below the tree, such as `tests/contract`; they are copied with every conftest.py
-        and package file on the way. `install=False` takes the wheel that is there. Output goes to `out` (stdout when
-        None) as it comes; `timeout` is in seconds. Returns pytest's exit code.
+        and package file on the way, and so is what they import of other tests, named in `beside`. `install=False` takes
+        the wheel that is there. Output goes to `out` (stdout when None) as it comes; `timeout` is in seconds. Returns
+        pytest's exit code.
         The guest has pytest, hypothesis and the operator's dependencies, and nothing else of the test extra.
         """
         if install:
             self.install()
         self.run("rm", "-rf", _PROJECT)
-        self.shell.unpack(pack_tests(paths, tree), _PROJECT)
+        self.shell.unpack(pack_tests((*paths, *beside), tree), _PROJECT)
         argv = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *paths, *args]
         return self.shell.stream(argv, timeout=timeout, out=out, env=env, cwd=_PROJECT)
 

@@ -46,8 +46,16 @@ def start_time(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()
-    # A zombie is dead for every purpose here.
-    return None if fields[0] in "ZX" else int(fields[19])
+    # A zombie is dead for every purpose here, once its last thread has ended: until then files and ports are held.
+    return None if fields[0] in "ZX" and not _has_threads(pid) else int(fields[19])
+
+
+def _has_threads(pid: int) -> bool:
+    """Whether threads beside the first one have not ended."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1  # noqa: PTH208  (names are enough)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @dataclass(frozen=True)
