@@ -1,10 +1,12 @@
-"""Manifests of 10,000 to 1,000,000 entries: time per entry and peak memory of each operation.
+"""Manifests of 1,000 to 1,000,000 entries: what a small change costs, and time and peak memory of what reads all.
 
-Each operation runs in a process of its own. Time is that of the CPU. Memory is the peak of resident memory above what
-the process had before the operation (VmHWM, so Linux only). Times depend on the machine; what tells something are the
-ratios between sizes within one run: time per entry should stay the same, and memory should not grow.
+First come the nodes and bytes that a change of 10 paths, and comparing the versions after it, read and write; these are
+the same on every machine. Then come the operations that go through all entries, each in a process of its own. Time is
+that of the CPU. Memory is the peak of resident memory above what the process had before the operation (VmHWM, so Linux
+only). Times depend on the machine; what tells something are the ratios between sizes within one run: time per entry
+should stay the same, and memory should not grow.
 
-    python -m benchmarks.manifests [--entries 10000 100000 1000000] [--json FILE]
+    python -m benchmarks.manifests [--entries 1000 100000 1000000] [--json FILE]
 """
 
 from __future__ import annotations
@@ -24,19 +26,23 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from dsg.manifests import tree
 from dsg.manifests.codec import Reader, verify, write
 from dsg.manifests.compare import attribute, compare
-from dsg.manifests.digest import summarize
+from dsg.manifests.digest import Summary, summarize
 from dsg.manifests.entries import Entry, File, Link
 from dsg.manifests.header import Commit
 from dsg.manifests.ordering import sort
 
-COMMIT = Commit("s2", "0" * 64, "ana@example.org", datetime(2026, 1, 31, tzinfo=UTC), "")
+COMMIT = Commit("s2", "0" * 64, "ana@example.org", datetime(2026, 1, 31, tzinfo=UTC), "", "t")
 
 
-def entries(count: int, edit: int = 0) -> Iterator[Entry]:
-    """Yield entries in order, names as in a project; with `edit`, every so manieth has other content."""
-    for number in range(count):
+def entries(count: int, edit: int = 0, only: int | None = None) -> Iterator[Entry]:
+    """Yield entries in order, names as in a project; with `edit`, every so manieth has other content.
+
+    With `only`, that one alone.
+    """
+    for number in range(count) if only is None else (only,):
         path = f"input/{number // 1000:05}/interview-{number:08}.transcript.json"
         if number % 100 == 99:
             yield Link(
@@ -92,6 +98,87 @@ def _attribute(folder: Path, _: int) -> None:
         write(target, COMMIT, attribute(Reader(one, "one"), Reader(two, "two"), "ana", "s2"))
 
 
+class Nodes:
+    """Nodes as files of a directory, counted."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._folder = folder
+        self.read = self.written = self.bytes_read = self.bytes_written = 0
+
+    def get(self, digest: str) -> bytes:
+        try:
+            raw = (self._folder / digest).read_bytes()
+        except FileNotFoundError:
+            raise tree.NodeMissing(digest) from None
+        self.read += 1
+        self.bytes_read += len(raw)
+        return raw
+
+    def put(self, digest: str, raw: bytes) -> None:
+        (self._folder / digest).write_bytes(raw)
+        self.written += 1
+        self.bytes_written += len(raw)
+
+
+def _saved(folder: Path, name: str, summary: Summary | None = None) -> Summary:
+    """Return the root of a tree that lies in the folder; with a summary, write it down first."""
+    file = folder / f"{name}.json"
+    if summary is not None:
+        file.write_text(json.dumps([summary.entries, summary.size, summary.tree, summary.digest]))
+    return Summary(*json.loads(file.read_text()))
+
+
+def ten(count: int, spread: bool) -> Iterator[tree.Put | tree.Remove]:
+    """Yield changes of 10 paths: content changed all over the tree, or new files in one new directory."""
+    for number in range(10):
+        if spread:
+            old = next(entries(count, only=number * count // 10))
+            yield tree.Put(File(old.path, 1, 1, 0o644, "f" * 64, "ana", "s2"))
+        else:
+            path = f"input/{count // 2000:05}-more/interview-{number}.json"
+            yield tree.Put(File(path, 1, 1, 0o644, "f" * 64, "ana", "s2"))
+
+
+def _build(folder: Path, count: int) -> None:
+    _saved(folder, "built", tree.build(entries(count), Nodes(folder / "built").put))
+
+
+def _verify_tree(folder: Path, _: int) -> None:
+    tree.verify(Nodes(folder / "nodes"), _saved(folder, "one"))
+
+
+def _update_tree(folder: Path, count: int) -> None:
+    """Change one path in ten, so every node."""
+    nodes = Nodes(folder / "nodes")
+    edited = (tree.Put(entry) for n, entry in enumerate(entries(count, 10)) if n % 10 == 0)
+    _saved(folder, "two", tree.update(nodes, _saved(folder, "one"), edited, nodes.put).summary)
+
+
+def _compare_trees(folder: Path, _: int) -> None:
+    nodes = Nodes(folder / "nodes")
+    exhaust(tree.differences(nodes, _saved(folder, "one"), nodes, _saved(folder, "two")))
+
+
+def small_changes(folder: Path, count: int) -> dict[str, dict[str, int]]:
+    """Return what changes of 10 paths read and write."""
+    root = _saved(folder, "one")
+    found = {}
+    for name, spread in (("10 changed, all over", True), ("10 new, together", False)):
+        nodes, again = Nodes(folder / "nodes"), Nodes(folder / "nodes")
+        updated = tree.update(nodes, root, ten(count, spread), nodes.put)
+        exhaust(tree.differences(again, root, again, updated.summary))
+        found[name] = {
+            "read": nodes.read,
+            "bytes read": nodes.bytes_read,
+            "written": nodes.written,
+            "bytes written": nodes.bytes_written,
+            "read to compare": again.read,
+            "bytes read to compare": again.bytes_read,
+        }
+    return found
+
+
 OPERATIONS: dict[str, Callable[[Path, int], object]] = {
     "make": lambda _, count: exhaust(entries(count)),
     "sort": lambda folder, count: exhaust(sort(shuffled(count), directory=folder)),
@@ -100,8 +187,14 @@ OPERATIONS: dict[str, Callable[[Path, int], object]] = {
     "read": _read,
     "compare": _compare,
     "attribute": _attribute,
+    "build": _build,
+    "verify": _verify_tree,
+    "update": _update_tree,
+    "differ": _compare_trees,
 }
-"""`make` is what the test data costs by itself; sort, digest and write contain it."""
+"""`make` is what the test data costs by itself; sort, digest, write, build and update contain it. The last four work on
+trees: update changes one entry in ten and so every node, and differ finds these changes.
+"""
 
 
 def resident(field: str) -> int:
@@ -131,15 +224,16 @@ def run(operation: str, folder: Path, count: int) -> tuple[float, int]:
 
 
 def prepare(folder: Path, count: int) -> None:
-    """Write the two manifests that are read and compared; one entry in ten differs."""
+    """Write the two manifests that are read and compared, one entry in ten differing, and the tree of the first."""
     for name, edit in (("one", 0), ("two", 10)):
         with (folder / name).open("wb") as target:
             write(target, COMMIT, entries(count, edit))
+    _saved(folder, "one", tree.build(entries(count), Nodes(folder / "nodes").put))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--entries", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--entries", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--operation", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -148,11 +242,18 @@ def main() -> None:
         measure(operation, Path(folder), int(count))
         return
     figures: dict[str, dict[int, tuple[float, int]]] = {name: {} for name in OPERATIONS}
+    small: dict[int, dict[str, dict[str, int]]] = {}
     for count in options.entries:
         with tempfile.TemporaryDirectory() as folder:
             prepare(Path(folder), count)
             size = (Path(folder) / "one").stat().st_size
+            nodes = [file.stat().st_size for file in (Path(folder) / "nodes").iterdir()]
             print(f"{count:,} entries: {size / count:.0f} bytes each", flush=True)
+            print(f"  {len(nodes)} nodes, {sum(nodes):,} bytes, the largest {max(nodes):,}", flush=True)
+            small[count] = small_changes(Path(folder), count)
+            for name, costs in small[count].items():
+                whole = costs["bytes written"] / sum(nodes)
+                print(f"  {name}: {costs}, written {whole:.2%} of the tree", flush=True)
             for name in OPERATIONS:
                 seconds, peak = figures[name][count] = run(name, Path(folder), count)
                 first = figures[name][options.entries[0]][0] / options.entries[0]
@@ -162,7 +263,7 @@ def main() -> None:
                     flush=True,
                 )
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        options.json.write_text(json.dumps({"small changes": small, "time and memory": figures}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

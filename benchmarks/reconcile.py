@@ -25,10 +25,11 @@ from dsg.operator.api_server import ApiServer, load_client, path
 from dsg.operator.kubernetes_cluster import KubernetesCluster
 from dsg.operator.node import NodeSettings
 from dsg.operator.run import Storage, serve
-from dsg.storage.zfs.model import ModelHost, ModelNode, ModelZfs
+from dsg.storage.zfs.model import ModelHost, ModelNode, ModelTrees, ModelZfs
 from dsg.storage.zfs.pool import ZfsPools
 from dsg.storage.zfs.repository import ZfsRepositories
 from dsg.telemetry.logs import configure
+from dsg.transactions.on_zfs import ZfsTransactions
 from lab.controlplane import ControlPlane
 from lab.paths import TREE
 
@@ -127,7 +128,14 @@ class Bench:
     def start(self, resync: float = 3600) -> None:
         """Start an operator that remembers nothing."""
         zfs, host = ModelZfs(self.node), ModelHost(self.node)
-        storage = Storage({"zfs": ZfsRepositories(zfs, host)}, {"zfs": ZfsPools(zfs, host)}, zfs)
+        storage = Storage(
+            {"zfs": ZfsRepositories(zfs, host)},
+            {"zfs": ZfsPools(zfs, host)},
+            {"zfs": ZfsTransactions(zfs, host)},
+            ModelTrees(self.node),
+            {"zfs": True},
+            zfs,
+        )
         self._stop = threading.Event()
         client = load_client(str(self.api.kubeconfig("operator")))
 
