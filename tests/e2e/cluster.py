@@ -74,7 +74,7 @@ class Cluster:
         return self.api.kubectl("admin", "apply", "-f", "-", input=yaml.safe_dump(dict(obj)), check=False)
 
     def get(self, name: str, kind: str = "repository") -> dict[str, Any]:
-        where = ["-n", NAMESPACE] if kind == "repository" else []
+        where = [] if kind == "storagepool" else ["-n", NAMESPACE]
         found: dict[str, Any] = json.loads(self.api.kubectl("admin", "get", kind, name, *where, "-o", "json").stdout)
         return found
 

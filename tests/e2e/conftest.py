@@ -10,6 +10,7 @@ import pytest
 from lab.credentials import GUEST_VIEW_OF_HOST
 from lab.errors import LabError
 from lab.library import Lab
+from lab.node import DATA_PLANE_PORT
 from lab.processes import spawn
 from tests.e2e.cluster import NAMESPACE, Cluster, pool
 from tests.telemetry.collector import Collector, collector
@@ -17,7 +18,7 @@ from tests.telemetry.collector import Collector, collector
 COMMON = ("--listen", "0.0.0.0:8080", "--command-timeout", "10")
 SLOW = ("--resync", "600", *COMMON)
 """For node-a: a resync so slow that what is seen must have come by events."""
-QUICK = ("--resync", "5", *COMMON)
+QUICK = ("--resync", "10", *COMMON)
 """For node-b."""
 
 
@@ -40,7 +41,7 @@ def environment(traces: Collector) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("lab")
-    lab = Lab(directory, ("node-a", "node-b"), forwards=(8080,))
+    lab = Lab(directory, ("node-a", "node-b"), forwards=(8080, DATA_PLANE_PORT))
     try:
         lab.up(operators=False)
         lab.start_operator("node-a", SLOW, environment(traces))
@@ -60,6 +61,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Iter
                 end = f"(none: {error})"
             print(f"--- the operator's log on {name} ends:\n{end}")
         lab.destroy()
+
+
+@pytest.fixture(scope="session")
+def researchers(cluster: Cluster) -> str:
+    """Let the group of researchers open transactions; returns its name."""
+    role = ("--clusterrole=dsg-researcher", "--group=researchers")
+    cluster.api.kubectl("admin", "create", "rolebinding", "researchers", "-n", NAMESPACE, *role)
+    return "researchers"
 
 
 @pytest.fixture

@@ -36,6 +36,22 @@ def test_a_later_process_of_the_same_number_is_not_taken_for_it(sleeper: Process
     assert sleeper.alive
 
 
+def test_a_process_is_alive_until_its_last_thread_has_ended(tmp_path: Path) -> None:
+    code = (
+        "import ctypes, platform, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)\n"
+    )
+    process = spawn([sys.executable, "-c", code], tmp_path / "log", tmp_path / "pid", tied=True)
+    stat = Path(f"/proc/{process.pid}/stat")
+    deadline = time.monotonic() + 60
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+    assert process.alive
+    process.kill()
+    assert not process.alive
+
+
 @pytest.mark.parametrize("content", ["", "{", None])
 def test_no_file_or_a_half_written_one_means_nothing_runs(tmp_path: Path, content: str | None) -> None:
     if content is not None:
