@@ -53,6 +53,11 @@ class State:
         """Return a Repository; None where there is none."""
         return self._get(path("apis", GROUP, VERSION, "namespaces", NAMESPACE, "repositories", name))
 
+    def any_phase(self, *phases: str) -> bool:
+        """Return whether a SyncTransaction is in one of some phases."""
+        found = self._get(path("apis", GROUP, VERSION, "namespaces", NAMESPACE, "synctransactions")) or {}
+        return any((item.get("status") or {}).get("phase") in phases for item in found.get("items", []))
+
     def pool(self, name: str) -> dict[str, Any] | None:
         """Return a StoragePool; None where there is none."""
         return self._get(path("apis", GROUP, VERSION, "storagepools", name))
@@ -89,6 +94,14 @@ class State:
         answer = self._get(path("api", "v1", "namespaces", NAMESPACE, "events"), {"fieldSelector": selector}) or {}
         found = sorted(answer.get("items", []), key=lambda event: str(event.get("eventTime")))
         return [str(event["message"]) for event in found]
+
+    def wait_head(self, name: str, version: str) -> None:
+        """Wait until a Repository's status names a version as its head. Raises Unexpected."""
+
+        def look() -> bool:
+            return (((self.repository(name) or {}).get("status") or {}).get("head") or {}).get("version") == version
+
+        until(f"the head of {name} is {version}", look)
 
     def wait_event(self, name: str, reason: str, more_than: int = 0) -> str:
         """Wait until there are more Events with a reason than there were, and return the newest one's message."""

@@ -1,4 +1,4 @@
-"""The story: a Repository declared in YAML becomes a reconciled dataset, is kept so, and tells so.
+"""The story: a Repository declared in YAML becomes a reconciled dataset; two researchers work on it; it is kept so.
 
 Every command is run for real and its output shown; every chapter ends with what was checked on the real state.
 """
@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from demo import specs
-from demo.narrator import Narrator
+from demo import content, specs
+from demo.narrator import Narrator, Unexpected
 from demo.specs import POOL, REPOSITORY, RIVAL
-from demo.state import NAMESPACE, State, expect, until
+from demo.state import NAMESPACE, PATIENCE, State, expect, until
 from demo.world import NODE, OPERATOR_NAMESPACE, Done, World
 from dsg.api.names import CONFIRM_DELETE
 
-_FILE, _RECORD = "input/interviews.csv", "2026-11-25,interview,17"
+_ALICE, _BOB = "alice", "bob"
+_FILE = "input/la-riots.csv"
+_RECORD, _SECOND = "interview 17", "interview 18"
+_ATTEMPTS = 10
+"""How often an operator is tried to be killed in a commit, which on a fast disk takes a few milliseconds."""
+_DECISIONS = ".dsg/conflicts.txt"
 _IN_NAMESPACE = ("-n", NAMESPACE)
 
 _WRITES = {"create", "update", "patch", "delete", "deletecollection"}
@@ -41,6 +48,10 @@ class Story:
         self._world = world
         self._tell = narrator
         self._state: State
+        self._head = 0
+        """Number of the newest version, after the one that was committed in spite of a kill."""
+        self._record = ""
+        """What the file holds when the researchers have done with it."""
 
     def tell(self) -> None:
         """Tell all of it. Raises Unexpected when something does not show what it should."""
@@ -48,7 +59,11 @@ class Story:
         self._pool()
         self._refusals()
         self._repository()
-        self._data()
+        self._first_version()
+        self._together()
+        self._killed()
+        self._conflict()
+        self._old_version()
         self._drift()
         self._report_and_suspend()
         self._restart()
@@ -108,11 +123,13 @@ class Story:
             self._state = State(self._world)
             self._tell.say(
                 "Kubernetes knows three new kinds of objects from this project's CRDs. On each storage node runs one "
-                f"operator; here it is {NODE}. A person declares in YAML what should be, and the operator makes it so."
+                f"operator, and beside it a data plane; here it is {NODE}. A person declares in YAML what should be, "
+                "and the operator makes it so."
             )
             self._kubectl("get", "customresourcedefinitions")
             self._write("namespace.yaml", specs.NAMESPACE_SPEC, show=False)
             self._kubectl("apply", "-f", str(OPERATOR_NAMESPACE), "-f", "namespace.yaml")
+            self._world.start_data_plane()
             self._world.start_operator()
             until("the operator shows itself by its Lease", self._lease)
             self._kubectl("get", "lease", f"dsg-operator-{NODE}", "-n", "dsg-system")
@@ -171,20 +188,154 @@ class Story:
                 f"Repository {REPOSITORY} is Ready; its Events say what was done; a second apply is idle"
             )
 
-    def _data(self) -> None:
-        with self._tell.chapter("The data's place on the node"):
+    def _first_version(self) -> None:
+        with self._tell.chapter("Alice makes the first version"):
             self._tell.say(
-                "On the node, a link at the public path leads to the repository's current generation, g1. Researchers "
-                "will fill it by `kubectl dsg sync`, which a later stage of this project brings; here one record is "
-                "written by hand, so that there is something to lose."
+                "Alice has public data sets in an ordinary directory. `kubectl dsg init` ties it to the Repository, "
+                "sends the files to the node's data plane, and has them committed. She is known by her kubeconfig; "
+                "each transaction has a key of its own, and none is stored anywhere."
             )
-            mountpoint = self._world.mountpoint(REPOSITORY)
-            self._node(*self._world.write(REPOSITORY, _FILE, _RECORD))
+            for argv in self._world.admit_researchers(NAMESPACE):
+                self._run(*argv)
+            content.fetch(self._desk(_ALICE) / "input")
+            self._as(_ALICE, "ls", "-l", "input")
+            self._dsg(_ALICE, "init", REPOSITORY, *_IN_NAMESPACE, "-m", "Data as published")
+            self._state.wait_head(REPOSITORY, "s1")
+            self._kubectl("get", "synctransactions,repositories", *_IN_NAMESPACE)
             shown = self._look(self._world.look(REPOSITORY))
             owner = self._world.owner()
-            line = f"drwxrws--- {owner['uid']}:{owner['gid']} {mountpoint}"
+            line = f"drwxrws--- {owner['uid']}:{owner['gid']} {self._world.mountpoint(REPOSITORY)}"
             expect("owner and mode are the declared ones", line in shown, shown)
-            self._tell.checked("the link leads to g1; owner and mode are the declared ones")
+            mine = (self._desk(_ALICE) / _FILE).read_text()
+            expect("readers on the node see what she has", self._on_node(_FILE) == mine)
+            self._tell.checked("readers on the node see s1, with the owner and mode that were declared")
+
+    def _together(self) -> None:
+        with self._tell.chapter("Bob clones, and both work at the same time"):
+            self._desk(_BOB).parent.mkdir(exist_ok=True)
+            self._dsg(_BOB, "clone", REPOSITORY, str(self._desk(_BOB)), *_IN_NAMESPACE, where=self._world.directory)
+            self._edit(_ALICE, _FILE, _RECORD)
+            self._edit(_BOB, "output/count.txt", "17 interviews")
+            self._dsg(_ALICE, "status")
+            self._dsg(_ALICE, "sync", "-m", "One more record")
+            self._tell.say("Bob began from s1 as well. What he changed is elsewhere, so it goes on top of hers:")
+            self._dsg(_BOB, "sync", "-m", "Counted")
+            self._state.wait_head(REPOSITORY, "s3")
+            self._dsg(_ALICE, "sync")
+            expect("Alice has Bob's file", (self._desk(_ALICE) / "output/count.txt").exists())
+            expect("Bob has Alice's record", self._last_line(_BOB, _FILE) == _RECORD)
+            self._dsg(_ALICE, "log")
+            self._tell.checked("two versions from two people; both working copies hold both changes")
+
+    def _killed(self) -> None:
+        with self._tell.chapter("Killed in the middle of a commit"):
+            self._tell.say(
+                "Alice syncs again, and the operator is killed while it commits. Whatever it was about, readers see "
+                "the old version or the new one; the operator that comes back finds out, and ends it. Alice only waits."
+            )
+            command = ("kubectl", "dsg", "sync", "-m", "A second record")
+            for number in range(4, 4 + _ATTEMPTS):
+                old, new = self._on_node(_FILE), self._edit(_ALICE, _FILE, _SECOND)
+                self._tell.command((f"{shlex.join(command)} &",), prompt=f"{_ALICE}$")
+                sync = self._world.start_as(_ALICE, command, self._desk(_ALICE))
+                if self._caught(sync):
+                    self._head = number
+                    break
+                self._tell.output(sync.communicate(timeout=PATIENCE)[0])
+                self._tell.say("That was too fast to be killed in. Once more:")
+            else:
+                raise Unexpected("no commit was slow enough to be killed in")
+            seen = self._on_node(_FILE)
+            expect("readers see one of the two versions", seen in {old, new}, seen[-200:])
+            self._tell.say("The operator is dead, and a new one is started:")
+            self._tell.command((f"{shlex.join(self._world.operator_command())} &",), prompt=self._world.prompt)
+            self._world.start_operator()
+            said, _ = sync.communicate(timeout=PATIENCE)
+            self._tell.output(said)
+            expect("the sync succeeds", sync.returncode == 0, said)
+            self._state.wait_head(REPOSITORY, f"s{self._head}")
+            self._kubectl("get", "synctransactions", *_IN_NAMESPACE)
+            expect("readers see the new version", self._on_node(_FILE) == new)
+            self._tell.checked(f"s{self._head} is committed, once and whole")
+
+    def _caught(self, sync: subprocess.Popen[str]) -> bool:
+        """Kill the operator while it commits; return whether that came in time."""
+        pid = str(self._world.operator_pid())
+        while sync.poll() is None:
+            if self._state.any_phase("Verifying", "Committing"):
+                self._node("kill", "-9", pid)
+                return True
+        return False
+
+    def _conflict(self) -> None:
+        with self._tell.chapter("Two people change the same file"):
+            self._tell.say(
+                "Both add a line to the same file. Bob is first. Alice's sync stops before anything moves, names the "
+                "path with both authors and times, and writes a file in which she decides."
+            )
+            self._edit(_ALICE, _FILE, "added by Alice")
+            self._dsg(_BOB, "sync")
+            self._edit(_BOB, _FILE, "added by Bob")
+            self._dsg(_BOB, "sync", "-m", "Bob's line")
+            before = (self._desk(_ALICE) / _FILE).read_text()
+            self._dsg(_ALICE, "sync", "-m", "Alice's line", code=3)
+            expect("nothing of hers has changed", (self._desk(_ALICE) / _FILE).read_text() == before)
+            self._as(_ALICE, "cat", _DECISIONS)
+            self._tell.say("She keeps both: Bob's under the name, hers beside it.")
+            self._as(_ALICE, "sed", "-i", "s/both): ?/both): both/", _DECISIONS)
+            self._dsg(_ALICE, "sync", "--continue", "-m", "Alice's line, beside Bob's")
+            self._state.wait_head(REPOSITORY, f"s{self._head + 2}")
+            self._as(_ALICE, "ls", "input")
+            kept = {path.read_text() for path in (self._desk(_ALICE) / "input").iterdir()}
+            expect("hers is there", before in kept)
+            expect("Bob's is there", self._last_line(_ALICE, _FILE) == "added by Bob")
+            self._dsg(_BOB, "sync")
+            there = {path.read_text() for path in (self._desk(_BOB) / "input").iterdir()}
+            expect("Bob has both", before in there)
+            self._tell.checked("neither side was lost, and both people have both")
+
+    def _old_version(self) -> None:
+        with self._tell.chapter("What was once committed can be had again"):
+            self._dsg(_BOB, "log")
+            self._dsg(_BOB, "blame", _FILE)
+            self._dsg(_BOB, "fetch", _FILE, "--version", "s1", "-O", "as-published.csv")
+            found = (self._desk(_BOB) / "as-published.csv").read_text()
+            expect("it is what was published", found == content.published(Path(_FILE).name).read_text())
+            self._record = self._on_node(_FILE)
+            self._tell.checked("s1's file is, byte for byte, what was published")
+
+    # --- the researchers
+
+    def _desk(self, user: str) -> Path:
+        return self._world.desk(user)
+
+    def _as(self, user: str, *argv: str, code: int = 0, where: Path | None = None) -> str:
+        """Run a command of a researcher in their working copy."""
+        self._tell.command(argv, prompt=f"{user}$")
+        process = self._world.start_as(user, argv, where or self._desk(user))
+        said, _ = process.communicate(timeout=PATIENCE)
+        self._tell.output(said, failed=code != 0)
+        expect(f"`{shlex.join(argv)}` exits with {code}", process.returncode == code, said.strip())
+        return said
+
+    def _dsg(self, user: str, *args: str, code: int = 0, where: Path | None = None) -> str:
+        return self._as(user, "kubectl", "dsg", *args, code=code, where=where)
+
+    def _edit(self, user: str, path: str, line: str) -> str:
+        """Add a line to a file, which is made where there is none; return what it holds then."""
+        self._tell.command((f"echo {shlex.quote(line)} >> {path}",), prompt=f"{user}$")
+        file = self._desk(user) / path
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a") as out:
+            out.write(f"{line}\n")
+        return file.read_text()
+
+    def _last_line(self, user: str, path: str) -> str:
+        return (self._desk(user) / path).read_text().splitlines()[-1]
+
+    def _on_node(self, path: str) -> str:
+        """Return a file as readers on the node see it."""
+        return self._world.on_node(("cat", f"{self._world.mountpoint(REPOSITORY)}/{path}")).text
 
     def _drift(self) -> None:
         tampering = self._world.tampering(REPOSITORY)
@@ -229,11 +380,11 @@ class Story:
             expect("the declared value is back", found == tampering.declared, found)
             self._tell.checked("reported and left alone, twice; corrected as soon as that was allowed again")
 
-    def _show(self, path: str) -> None:
-        self._kubectl("get", "repository", REPOSITORY, *_IN_NAMESPACE, "-o", f"jsonpath={path}")
+    def _show(self, path: str, what: str = f"repository/{REPOSITORY}") -> None:
+        self._kubectl("get", what, *_IN_NAMESPACE, "-o", f"jsonpath={path}")
 
-    def _show_condition(self, type_: str) -> None:
-        self._show(f'{{.status.conditions[?(@.type=="{type_}")].message}}')
+    def _show_condition(self, type_: str, what: str = f"repository/{REPOSITORY}") -> None:
+        self._show(f'{{.status.conditions[?(@.type=="{type_}")].message}}', what)
 
     def _restart(self) -> None:
         with self._tell.chapter("The operator is killed, and comes back"):
@@ -290,8 +441,7 @@ class Story:
         self._kubectl("get", "events", *_IN_NAMESPACE, "--field-selector", f"reason={reason}", "-o", columns)
 
     def _record_is_there(self) -> bool:
-        file = f"{self._world.mountpoint(REPOSITORY)}/{_FILE}"
-        return self._world.on_node(("cat", file)).text.strip() == _RECORD
+        return self._on_node(_FILE) == self._record
 
     def _retain_and_adopt(self) -> None:
         with self._tell.chapter("Deleting the object keeps the data"):
@@ -313,7 +463,7 @@ class Story:
             self._tell.say("It does when the spec says so:")
             self._patch(REPOSITORY, {"storage": {"adopt": True}})
             self._kubectl("wait", f"repository/{REPOSITORY}", *_IN_NAMESPACE, "--for=condition=Ready", "--timeout=60s")
-            self._node("cat", f"{self._world.mountpoint(REPOSITORY)}/{_FILE}")
+            self._node("tail", "-n", "1", f"{self._world.mountpoint(REPOSITORY)}/{_FILE}")
             expect("the record is what was written", self._record_is_there())
             self._tell.checked("the data outlived its object, and was taken over again whole")
 

@@ -17,6 +17,7 @@ from demo.embedded.api import EmbeddedApi
 from lab.controlplane import ControlPlane
 from lab.errors import LabError
 from lab.library import POOL, Lab
+from lab.node import DATA_PLANE_PORT, PYTHON
 from lab.paths import TREE
 from lab.processes import free_port, recorded, spawn
 
@@ -47,10 +48,6 @@ class Done:
     text: str
 
 
-def _writing(path: str, line: str) -> str:
-    return f"mkdir -p {path.rpartition('/')[0]} && echo {line} > {path}"
-
-
 class World(AbstractContextManager["World"], ABC):
     """One place for the story: `open` starts it, leaving the `with` block ends it. Raises `LabError`."""
 
@@ -77,13 +74,13 @@ class World(AbstractContextManager["World"], ABC):
 
     # --- the people's side
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment in which kubectl finds this world."""
+    def environment(self, user: str = "admin") -> dict[str, str]:
+        """Return the environment in which kubectl finds this world, as one of the lab's users."""
         beside_python = str(Path(sys.executable).parent)
         return {
             **os.environ,
             "PATH": os.pathsep.join([beside_python, os.environ.get("PATH", os.defpath)]),
-            "KUBECONFIG": str(self.api.kubeconfig("admin")),
+            "KUBECONFIG": str(self.api.kubeconfig(user)),
             "KUBECACHEDIR": str(self.directory / ".kubectl-cache"),
         }
 
@@ -100,6 +97,26 @@ class World(AbstractContextManager["World"], ABC):
             check=False,
         )
         return Done(done.returncode, done.stdout)
+
+    def desk(self, user: str) -> Path:
+        """Return the directory in which a researcher works."""
+        return self.directory / user
+
+    def start_as(self, user: str, argv: Sequence[str], where: Path) -> subprocess.Popen[str]:
+        """Start a command of a researcher."""
+        return subprocess.Popen(
+            list(argv),
+            cwd=where,
+            env=self.environment(user),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @abstractmethod
+    def admit_researchers(self, namespace: str) -> Sequence[tuple[str, ...]]:
+        """Return the commands that let researchers work in a namespace; none where nobody is kept out."""
 
     # --- the node's side
 
@@ -126,6 +143,14 @@ class World(AbstractContextManager["World"], ABC):
     def operator_log(self) -> str:
         """Return what the operator has written."""
 
+    @abstractmethod
+    def start_data_plane(self) -> None:
+        """Start the node's data plane."""
+
+    @abstractmethod
+    def data_plane_log(self) -> str:
+        """Return what the data plane has written."""
+
     # --- storage
 
     @abstractmethod
@@ -148,9 +173,10 @@ class World(AbstractContextManager["World"], ABC):
         """Return the path at which a Repository is read."""
         return str(self.repository_storage(name)["mountpoint"])
 
+    @property
     @abstractmethod
-    def write(self, name: str, file: str, line: str) -> tuple[str, ...]:
-        """Return the command that writes a line into a new file of a Repository's tree, by hand."""
+    def python(self) -> str:
+        """Return the Python on the node that has dsg."""
 
     @abstractmethod
     def look(self, name: str) -> Sequence[tuple[str, ...]]:
@@ -170,9 +196,9 @@ class LocalWorld(World):
 
     introduction = (
         "Everything runs on this machine, below one temporary directory: a small embedded Kubernetes API (a model of "
-        "the real one, in Python), the real operator as a process of its own, the real kubectl, and storage of type "
-        "xfs, which is a directory on any POSIX file system. `make lab` tells the same story on a real kube-apiserver "
-        "and real OpenZFS."
+        "the real one, in Python), the real operator and the real data plane as processes of their own, the real "
+        "kubectl, and storage of type xfs, which is a directory on any POSIX file system. `make lab` tells the same "
+        "story on a real kube-apiserver and real OpenZFS."
     )
 
     def __init__(self, directory: Path) -> None:
@@ -182,19 +208,25 @@ class LocalWorld(World):
         self.prompt = f"{NODE}{'#' if os.geteuid() == 0 else '$'}"
         self._node = directory / NODE
         self._log, self._pid = directory / "operator.log", directory / "operator.pid"
-        self._probe_port = free_port()
+        self._plane_log, self._plane_pid = directory / "data-plane.log", directory / "data-plane.pid"
+        self._probe_port, self._plane_port = free_port(), free_port()
 
     def open(self) -> None:
         """Start the API."""
-        for name in ("data", "srv"):
+        for name in ("data", "srv", "grants", "data-plane"):
             (self._node / name).mkdir(parents=True, exist_ok=True)
         self.api.start()
 
     def close(self) -> None:
-        """End the operator and the API; the state stays in the directory."""
-        if operator := recorded(self._pid):
-            operator.end()
+        """End the operator, the data plane and the API; the state stays in the directory."""
+        for pid in (self._pid, self._plane_pid):
+            if process := recorded(pid):
+                process.end()
         self.api.stop()
+
+    def admit_researchers(self, namespace: str) -> Sequence[tuple[str, ...]]:
+        """Return nothing: the embedded API has no rules of access."""
+        return ()
 
     def on_node(self, argv: Sequence[str]) -> Done:
         """Run a command here."""
@@ -204,17 +236,35 @@ class LocalWorld(World):
         """Return the command with a look every second: a plain directory tells of no changes, as ZFS does."""
         kubeconfig = str(self.api.kubeconfig("operator"))
         listen = f"127.0.0.1:{self._probe_port}"
-        return ("dsg-operator", "run", "--node", NODE, "--kubeconfig", kubeconfig, "--listen", listen, "--resync", "1")
+        plane = ("--grants", str(self._node / "grants"), "--endpoint", f"https://127.0.0.1:{self._plane_port}")
+        return (
+            *("dsg-operator", "run", "--node", NODE, "--kubeconfig", kubeconfig, "--listen", listen, "--resync", "1"),
+            *plane,
+        )
 
     def start_operator(self) -> None:
         """Start `dsg-operator` as this user."""
-        name, *args = self.operator_command()
+        self._start(self.operator_command(), self._log, self._pid)
+
+    def start_data_plane(self) -> None:
+        """Start `dsg-data-plane` as this user."""
+        node, listen = self._node, f"127.0.0.1:{self._plane_port}"
+        command = ("dsg-data-plane", "--grants", str(node / "grants"), "--state", str(node / "data-plane"))
+        self._start((*command, "--listen", listen), self._plane_log, self._plane_pid)
+
+    @staticmethod
+    def _start(command: Sequence[str], log: Path, pid: Path) -> None:
+        name, *args = command
         program = Path(sys.executable).parent / name
         if not program.exists():
             raise LabError(f"{program} is missing; `make venv` installs it")
-        if (old := recorded(self._pid)) is not None:
+        if (old := recorded(pid)) is not None:
             old.end()
-        spawn([str(program), *args], self._log, self._pid, tied=True)
+        spawn([str(program), *args], log, pid, tied=True)
+
+    def data_plane_log(self) -> str:
+        """Return the log file's content."""
+        return self._plane_log.read_text() if self._plane_log.exists() else ""
 
     def operator_pid(self) -> int:
         """Return the process id."""
@@ -252,9 +302,10 @@ class LocalWorld(World):
         """Return the repository's directory."""
         return str(self._node / "data" / name)
 
-    def write(self, name: str, file: str, line: str) -> tuple[str, ...]:
-        """Return a plain command."""
-        return ("sh", "-c", _writing(f"{self.mountpoint(name)}/{file}", line))
+    @property
+    def python(self) -> str:
+        """Return the Python that runs this."""
+        return sys.executable
 
     def look(self, name: str) -> Sequence[tuple[str, ...]]:
         """Return commands that show the link, the directories and the owner."""
@@ -269,11 +320,11 @@ class LocalWorld(World):
 
     def tampering(self, name: str) -> Tampering:
         """Return a chmod of the tree's root."""
-        root = f"{self.place(name)}/g1"
+        root = self.mountpoint(name)
         return Tampering(
             "Somebody on the node opens the tree to everybody, with the best of intentions.",
             ("chmod", "a+rwx", root),
-            ("stat", "-c", "%a", root),
+            ("stat", "-L", "-c", "%a", root),
             "2770",
             "2777",
         )
@@ -284,14 +335,15 @@ class LabWorld(World):
 
     introduction = (
         "Everything is real: etcd and kube-apiserver, kubectl, and a storage node, which is a virtual machine with "
-        "OpenZFS, a pool named tank, and the operator from a wheel of this tree, running with its own limited rights. "
+        "OpenZFS, a pool named tank, and the operator and data plane from a wheel of this tree, each with its own "
+        "limited rights. "
         "Under software emulation each zfs command takes half a second."
     )
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.prompt = f"{NODE}#"
-        self._lab = Lab(directory / "lab", (NODE,), tied=True)
+        self._lab = Lab(directory / "lab", (NODE,), tied=True, forwards=(DATA_PLANE_PORT,))
         self.api = self._lab.api
         self._guest = self._lab.node(NODE)
 
@@ -303,6 +355,11 @@ class LabWorld(World):
         """End them, and remove their disks."""
         self._lab.destroy()
 
+    def admit_researchers(self, namespace: str) -> Sequence[tuple[str, ...]]:
+        """Return the command that binds the researchers' role."""
+        role = ("--clusterrole=dsg-researcher", "--group=researchers")
+        return (("kubectl", "create", "rolebinding", "researchers", "-n", namespace, *role),)
+
     def on_node(self, argv: Sequence[str]) -> Done:
         """Run a command as root in the guest."""
         done = self._guest.run(*argv, check=False)
@@ -310,15 +367,27 @@ class LabWorld(World):
 
     def operator_command(self) -> tuple[str, ...]:
         """Return the command; its kubeconfig is in its environment."""
-        return ("dsg-operator", "run", "--node", NODE, *_LAB_OPERATOR)
+        return ("dsg-operator", "run", "--node", NODE, *self._arguments())
+
+    def _arguments(self) -> tuple[str, ...]:
+        return (*_LAB_OPERATOR, *self._guest.data_plane_arguments())
+
+    def start_data_plane(self) -> None:
+        """Start the data plane in the guest, as a user of its own; the program must be installed."""
+        self._lab.install(NODE)
+        self._guest.start_data_plane()
+
+    def data_plane_log(self) -> str:
+        """Return its log from the guest."""
+        return self._guest.data_plane_log()
 
     def start_operator(self) -> None:
         """Start the operator in the guest; the first time, it is installed from this tree."""
         if self._guest.installed():
             kubeconfig = self._lab.api.kubeconfig("operator", for_guest=True)
-            self._guest.start_operator(NODE, kubeconfig, _LAB_OPERATOR)
+            self._guest.start_operator(NODE, kubeconfig, self._arguments())
         else:
-            self._lab.start_operator(NODE, _LAB_OPERATOR)
+            self._lab.start_operator(NODE, self._arguments())
 
     def operator_pid(self) -> int:
         """Return the process id in the guest."""
@@ -363,11 +432,10 @@ class LabWorld(World):
         """Return the repository's parent dataset."""
         return f"{POOL}/dsg/{name}"
 
-    def write(self, name: str, file: str, line: str) -> tuple[str, ...]:
-        """Return a command that opens the generation, which is mounted read-only, for a moment."""
-        where = f"{self.place(name)}/g1 /srv/dsg/.{name}/g1"
-        opened, closed = (f"mount -t zfs -o remount,{how},nodev,nosuid {where}" for how in ("rw", "ro"))
-        return ("sh", "-c", f"{opened} && {_writing(f'{self.mountpoint(name)}/{file}', line)} && {closed}")
+    @property
+    def python(self) -> str:
+        """Return the guest's."""
+        return PYTHON
 
     def look(self, name: str) -> Sequence[tuple[str, ...]]:
         """Return commands that show datasets, policy, the link and the owner."""

@@ -137,6 +137,9 @@ class Server:
             return document
         if request.method == "POST" and path == "/apis/authentication.k8s.io/v1/selfsubjectreviews":
             return self._json(_review(person), HTTPStatus.CREATED)
+        if request.method == "POST" and path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+            # kubectl asks in protobuf; what is asked makes no difference.
+            return self._json(_access_review(), HTTPStatus.CREATED)
         target = requests.target(
             request.method, request.raw_path.partition("?")[0], _flag(request.query, "watch"), self._registry.kinds
         )
@@ -315,6 +318,17 @@ class Server:
         metadata = {"resourceVersion": str(self._registry.store.revision)}
         listed = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata}
         return self._json({**listed, "items": found})
+
+
+def _access_review() -> dict[str, Any]:
+    """Answer whether somebody may do something: here everybody may do everything."""
+    return {
+        "kind": "SelfSubjectAccessReview",
+        "apiVersion": "authorization.k8s.io/v1",
+        "metadata": {},
+        "spec": {},
+        "status": {"allowed": True, "reason": "the embedded API has no rules of access"},
+    }
 
 
 def _review(person: Person) -> dict[str, Any]:

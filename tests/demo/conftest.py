@@ -9,7 +9,7 @@ import pytest
 
 from demo.embedded.api import EmbeddedApi
 from lab.controlplane import ControlPlane
-from lab.paths import TREE
+from tests.api.server import DEFINITIONS
 from tests.demo.http import Api, Client
 
 _numbers = itertools.count(1)
@@ -24,7 +24,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedApi]:
 @pytest.fixture(scope="session")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("real")) as api:
-        api.kubectl("admin", "apply", "--server-side", "-k", str(TREE / "crds"))
+        api.kubectl("admin", "apply", "--server-side", *DEFINITIONS)
         api.kubectl("admin", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         yield api
 

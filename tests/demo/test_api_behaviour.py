@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from dsg.plugin.kubectl import Connection, Kubectl
+from lab.binaries import kubectl
 from tests.demo.http import GROUP, JSON_PATCH, TABLE, Api, Client
 from tests.demo.objects import CONDITION, repository, storage_pool
 
@@ -532,6 +534,13 @@ def test_kubectl_explains_every_field(api: Api) -> None:
 
 def test_a_user_can_ask_who_they_are(api: Api) -> None:
     assert "researchers" in api.kubectl("alice", "auth", "whoami").stdout
+
+
+def test_kubectl_tells_the_servers_clock(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECTL", str(kubectl()))
+    kubeconfig = str(api.kubeconfig("alice"))
+    theirs, mine = Kubectl(Connection(kubeconfig=kubeconfig)).server_time()
+    assert abs(theirs - mine) < 2
 
 
 def test_requests_are_counted_by_user(api: Api, pool: str) -> None:

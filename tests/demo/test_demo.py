@@ -41,7 +41,7 @@ def test_the_story_holds(tmp_path: Path) -> None:
     text, _ = process.communicate(timeout=170)
     assert process.returncode == 0, text
     assert "✘" not in text
-    assert text.count("✔") == 11
+    assert text.count("✔") == 15
     assert "in all" in text
     assert 'strict decoding error: unknown field "spec.datadirs"' in text
     assert "Keep the repository on zfs or xfs" in text
