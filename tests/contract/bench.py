@@ -8,11 +8,13 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsg.storage.errors import PermissionDenied, QuotaExceeded
 from dsg.storage.host import Host
+from dsg.storage.trees import Owning, Trees
 from dsg.storage.zfs.interface import Dataset, DatasetKind, ProgramValue, Property, Zfs
 
 if TYPE_CHECKING:
@@ -24,9 +26,10 @@ FILESYSTEM, SNAPSHOT = DatasetKind.FILESYSTEM, DatasetKind.SNAPSHOT
 class Bench(ABC):
     """`root` is a dataset with mountpoint=legacy and compression=off; `scratch` an empty directory."""
 
-    def __init__(self, zfs: Zfs, host: Host, root: str, scratch: str) -> None:
+    def __init__(self, zfs: Zfs, host: Host, trees: Trees, root: str, scratch: str) -> None:
         self.zfs = zfs
         self.host = host
+        self.trees = trees
         self.root = root
         self.pool = root.partition("/")[0]
         self.scratch = scratch
@@ -99,12 +102,13 @@ class ModelBench(Bench):
     """On the model: a node of its own for each test."""
 
     def __init__(self) -> None:
-        from dsg.storage.zfs.model import ModelHost, ModelNode, ModelZfs
+        from dsg.storage.zfs.model import ModelHost, ModelNode, ModelTrees, ModelZfs
 
         self.node: ModelNode = ModelNode()
         self.node.add_pool("tank")
         self.node.add_pool("other")
-        super().__init__(ModelZfs(self.node), ModelHost(self.node), "tank/contract/test", "/scratch")
+        zfs, host, trees = ModelZfs(self.node), ModelHost(self.node), ModelTrees(self.node)
+        super().__init__(zfs, host, trees, "tank/contract/test", "/scratch")
         self.zfs.create("tank/contract", {})
         self.host.make_directory(self.scratch, mode=0o755)
 
@@ -134,8 +138,8 @@ class ModelBench(Bench):
 class RealBench(Bench):
     """On OpenZFS: everything lies below one dataset of the pool and one temporary directory."""
 
-    def __init__(self, zfs: Zfs, host: Host, root: str, scratch: str) -> None:
-        super().__init__(zfs, host, root, scratch)
+    def __init__(self, zfs: Zfs, host: Host, trees: Trees, root: str, scratch: str) -> None:
+        super().__init__(zfs, host, trees, root, scratch)
         self._keys = Path(f"{scratch}.keys")
         self._keys.mkdir(mode=0o700)
 
@@ -156,13 +160,8 @@ class RealBench(Bench):
     def read_file(self, path: str) -> bytes:
         return Path(path).read_bytes()
 
-    @contextmanager
-    def _open(self, path: str, mode: str) -> Iterator[None]:
-        with Path(path).open(mode):
-            yield
-
     def in_use(self, path: str, *, writing: bool = False) -> AbstractContextManager[None]:
-        return self._open(path, "ab" if writing else "rb")
+        return opened(path, writing=writing)
 
     def sync(self) -> None:
         subprocess.run(["zpool", "sync", self.pool], check=True, timeout=60)
@@ -193,3 +192,39 @@ class RealBench(Bench):
         command = ["zfs", "list", "-H", "-r", "-t", "snapshot", "-o", "name", self.root]
         listed = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout.split("\n")
         return [(hold.snapshot, hold.tag) for hold in self.zfs.holds([name for name in listed if name])]
+
+
+class Ground:
+    """What a test of `Trees` works on: two roots, in two file systems where there is a pool.
+
+    `bench` is None where the roots are directories of this machine.
+    """
+
+    def __init__(self, trees: Trees, root: str, other: str, bench: Bench | None = None) -> None:
+        self.trees = trees
+        self.root = root
+        self.other = other
+        self.real = not isinstance(bench, ModelBench)
+        self._bench = bench
+        self._numbers = count(1)
+
+    def fresh(self) -> str:
+        """Return a root of its own, an empty directory."""
+        name = f"fresh{next(self._numbers)}"
+        self.trees.make_directory(self.root, name, owning=OWNING)
+        return f"{self.root}/{name}"
+
+    def in_use(self, path: str, *, writing: bool = False) -> AbstractContextManager[None]:
+        """Keep an existing file open."""
+        return self._bench.in_use(path, writing=writing) if self._bench else opened(path, writing=writing)
+
+
+OWNING = Owning(1234, 4321, 0o2770) if os.geteuid() == 0 else Owning(os.geteuid(), os.getegid(), 0o2770)
+"""An owner that the test may give files to."""
+
+
+@contextmanager
+def opened(path: str, *, writing: bool) -> Iterator[None]:
+    """Keep a file of this machine open."""
+    with Path(path).open("ab" if writing else "rb"):
+        yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from dsg.storage.zfs.interface import Zfs
 
-from .bench import Bench, ModelBench, RealBench
+from .bench import Bench, Ground, ModelBench, RealBench
 
 POOL = os.environ.get("DSG_TEST_POOL", "")
 _numbers = itertools.count(1)
@@ -22,7 +23,7 @@ settings.register_profile(
     max_examples=3 if POOL else 60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    derandomize=bool(POOL),
+    derandomize=bool(POOL) or not os.environ.get("DSG_EXPLORE"),
 )
 
 
@@ -41,19 +42,43 @@ def home() -> Iterator[str]:
     zfs.destroy(name)
 
 
-@pytest.fixture(params=["openzfs" if POOL else "model"])
-def bench(home: str, tmp_path: Path) -> Iterator[Bench]:
-    """A dataset and a directory of the test's own, on the model or on OpenZFS."""
+@contextmanager
+def made_bench(home: str, tmp_path: Path) -> Iterator[Bench]:
     made: Bench
     if POOL:
         from dsg.storage.local_host import LocalHost
+        from dsg.storage.local_trees import LocalTrees
         from dsg.storage.zfs.command_line import CommandLineZfs
 
         scratch = tmp_path / "scratch"
         scratch.mkdir()
-        made = RealBench(CommandLineZfs(), LocalHost(), f"{home}/t{next(_numbers)}", str(scratch))
+        root = f"{home}/t{next(_numbers)}"
+        made = RealBench(CommandLineZfs(), LocalHost(), LocalTrees(), root, str(scratch))
     else:
         made = ModelBench()
     made.zfs.create(made.root, {"mountpoint": "legacy", "compression": "off", "atime": "off"})
     yield made
     made.clean()
+
+
+@pytest.fixture(params=["openzfs" if POOL else "model"])
+def bench(home: str, tmp_path: Path) -> Iterator[Bench]:
+    """A dataset and a directory of the test's own, on the model or on OpenZFS."""
+    with made_bench(home, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["openzfs"] if POOL else ["model", "local"])
+def ground(request: pytest.FixtureRequest, home: str, tmp_path: Path) -> Iterator[Ground]:
+    """Two roots of the test's own: on the model, in directories of this machine, or in datasets of OpenZFS."""
+    if request.param == "local":
+        from dsg.storage.local_trees import LocalTrees
+
+        roots = [tmp_path / "one", tmp_path / "two"]
+        for root in roots:
+            root.mkdir()
+        yield Ground(LocalTrees(), str(roots[0]), str(roots[1]))
+        return
+    with made_bench(home, tmp_path) as made:
+        one, two = (made.mounted(made.create(name), name) for name in ("one", "two"))
+        yield Ground(made.trees, one, two, made)

@@ -11,9 +11,8 @@ import pytest
 
 from dsg.storage.errors import InvalidValue
 from dsg.storage.zfs.interface import Dataset
-from dsg.storage.zfs.layout import HEAD
+from dsg.storage.zfs.layout import HEAD, MANIFEST, TRANSACTION, VERSION
 from dsg.transactions.commit import Commit, Committed, Head, HeadMoved, Reason, Refused, commit, source
-from dsg.transactions.properties import MANIFEST, TRANSACTION, VERSION
 
 from .bench import FILESYSTEM, SNAPSHOT, Bench, ModelBench
 

@@ -1,4 +1,4 @@
-"""The contract suite, and the xfs type, on the real thing: inside a storage-node guest."""
+"""The contract suite, the xfs type and files below a root, on the real thing: inside a storage-node guest."""
 
 from __future__ import annotations
 
@@ -39,9 +39,15 @@ def test_the_xfs_type_works_on_xfs(node: StorageNode) -> None:
     ):
         node.run(*argv)
     code = node.run_pytest(
-        ["tests/storage/xfs", "tests/reconcile"],
-        ["-q", "-x", "-k", "xfs", "--basetemp=/xfs/tests"],
+        ["tests/storage/xfs", "tests/storage/test_local_trees.py", "tests/contract", "tests/reconcile"],
+        ["-q", "-x", "-k", "xfs or (trees and local)", "--basetemp=/xfs/tests"],
         timeout=600,
         out=sys.stdout,
+        beside=["tests/transactions"],
     )
     assert code == 0
+
+
+def test_readers_never_see_a_reveal_half_done(node: StorageNode) -> None:
+    paths, env = ["tests/storage/test_reveal.py", "benchmarks/reveal"], {"DSG_TEST_POOL": POOL}
+    assert node.run_pytest(paths, ["-q", "-x"], timeout=900, out=sys.stdout, env=env) == 0

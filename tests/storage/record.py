@@ -184,6 +184,60 @@ def changes(recorder: Recorder, *, json_too: bool) -> None:
         recorder.record(f"readonly/{line}", refusals.command(verb, arguments))
 
 
+DIFFERENT_NAMES = (b"with space", b"line\nbreak", b"tab\there", b"back\\slash", b"\\0040", b"bad\xff", "é 🗂".encode())
+
+
+def differences(recorder: Recorder) -> None:
+    """Record what differs between a snapshot and a clone, and between a former head and the new one."""
+    create_pool("dsgdif", *images("dsgdif"))
+    place, clone = PLACE / "dsgdif a", PLACE / "dsgdif-b"
+    for directory in (place, clone):
+        directory.mkdir(exist_ok=True)
+    run("zfs", "create", "dsgdif/a")
+    run("zfs", "create", "dsgdif/other")
+    run("mount", "-t", "zfs", "dsgdif/a", str(place))
+    for name in ("old", "gone", "became", "linked", "same", "open", "attribute"):
+        (place / name).write_text(name)
+    (place / "dir").mkdir()
+    (place / "dir/file").write_text("file")
+    (place / "link").symlink_to("old")
+    run("zfs", "set", "xattr=dir", "dsgdif/a")
+    run("zfs", "snapshot", "dsgdif/a@1")
+    run("zfs", "clone", "-o", "xattr=dir", "dsgdif/a@1", "dsgdif/b")
+    recorder.record("diff/unmounted", commands.diff("dsgdif/a@1", "dsgdif/b"))
+    run("mount", "-t", "zfs", "dsgdif/b", str(clone))
+    recorder.record("diff/nothing", commands.diff("dsgdif/a@1", "dsgdif/b"))
+    (clone / "old").rename(clone / "new place")
+    (clone / "gone").unlink()
+    (clone / "became").unlink()
+    (clone / "became").mkdir()
+    (clone / "second").hardlink_to(clone / "linked")
+    (clone / "dir").rename(clone / "dir 2")
+    (clone / "link").unlink()
+    (clone / "link").symlink_to("same")
+    os.mkfifo(clone / "fifo")
+    os.setxattr(clone / "attribute", "user.k", b"v")
+    for odd in DIFFERENT_NAMES:
+        Path(os.fsdecode(os.fsencode(clone) + b"/" + odd)).write_text("x")
+    with (clone / "open").open(), (clone / "never named").open("w") as unnamed:
+        (clone / "open").unlink()
+        unnamed.write("x")
+        unnamed.flush()
+        (clone / "never named").unlink()
+        recorder.record("diff/clone", commands.diff("dsgdif/a@1", "dsgdif/b"))
+    run("zfs", "snapshot", "dsgdif/b@2")
+    run("zfs", "promote", "dsgdif/b")
+    (place / "late").write_text("late")
+    recorder.record("diff/former head", commands.diff("dsgdif/b@1", "dsgdif/a"))
+    recorder.record("diff/no such snapshot", commands.diff("dsgdif/b@none", "dsgdif/b"))
+    recorder.record("diff/no such dataset", commands.diff("dsgdif/b@1", "dsgdif/none"))
+    recorder.record("diff/no such owner", commands.diff("dsgdif/none@1", "dsgdif/b"))
+    recorder.record("diff/later snapshot", commands.diff("dsgdif/b@2", "dsgdif/a"))
+    run("umount", str(place))
+    run("umount", str(clone))
+    run("zpool", "destroy", "-f", "dsgdif")
+
+
 def sick_pools(recorder: Recorder, *, json_too: bool) -> None:
     """Record a pool in several states of health."""
     one, two, log, spare, special = images("dsg1", "dsg2", "dsg3", "dsg4", "dsg5")
@@ -251,7 +305,7 @@ def clean() -> None:
     """Destroy the pools, whatever state they are in."""
     for name in ("b", "e", "m"):
         run("umount", str(PLACE / f"dsgrec-{name}"), check=False)
-    for pool in ("dsgrec", "dsgmir"):
+    for pool in ("dsgrec", "dsgmir", "dsgdif"):
         run("zpool", "destroy", "-f", pool, check=False)
 
 
@@ -268,6 +322,7 @@ def main(folder: str) -> None:
         readings(recorder, json_too=json_too)
         programs(recorder)
         changes(recorder, json_too=json_too)
+        differences(recorder)
     finally:
         clean()
     path = Path(folder) / f"openzfs-{version}.json"

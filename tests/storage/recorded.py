@@ -13,6 +13,9 @@ DATA = Path(__file__).with_name("data")
 VERSIONS = sorted(path.stem.removeprefix("openzfs-") for path in DATA.glob("openzfs-*.json"))
 JSON_VERSIONS = [version for version in VERSIONS if tuple(map(int, version.split(".")[:2])) >= (2, 3)]
 
+DIFF_VERSIONS = [version for version in VERSIONS if "diff/clone" in (DATA / f"openzfs-{version}.json").read_text()]
+
+each_diff_version = pytest.mark.parametrize("version", DIFF_VERSIONS)
 each_version = pytest.mark.parametrize("version", VERSIONS)
 each_json_version = pytest.mark.parametrize("version", JSON_VERSIONS)
 

@@ -74,12 +74,12 @@ REFUSALS: list[Refusal] = [
         "create -o encryption=on -o keyformat=raw -o keylocation=file://@KEY.short dsgrec/x",
         "create -o encryption=on -o keyformat=hex -o keylocation=file://@KEY.short dsgrec/x",
         "create -o encryption=on -o keyformat=passphrase -o keylocation=file://@KEY.short dsgrec/x",
-        "load-key -L file://@KEY.other dsgrec/locked",
         "load-key -L file://@KEY.short dsgrec/locked",
         "load-key -L file:///nowhere dsgrec/locked",
         "unload-key dsgrec/locked",
         "create dsgrec/locked/x",
     ),
+    *_refusals(errors.KeyWrong, "load-key -L file://@KEY.other dsgrec/locked"),
     *_refusals(
         errors.InvalidValue,
         "create -o compression=bogus dsgrec/x",

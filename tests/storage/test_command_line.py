@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from dsg.storage import errors
+from dsg.storage.keys import WrappingKey
+from dsg.storage.process import Outcome
 from dsg.storage.zfs import commands
-from dsg.storage.zfs.command_line import Timeouts
-from dsg.storage.zfs.interface import DatasetKind, Hold, Source, Version, ZfsEvent
+from dsg.storage.zfs.command_line import CommandLineZfs, Timeouts
+from dsg.storage.zfs.interface import Change, ChangeKind, DatasetKind, Diff, Hold, Source, Version, ZfsEvent
 from tests.storage.fake_zfs import FakeNode
-from tests.storage.recorded import Output, each_json_version, each_version, outputs
+from tests.storage.recorded import Output, each_diff_version, each_json_version, each_version, outputs
 from tests.storage.values import PROPERTIES
 
 EVERYTHING = tuple(DatasetKind)
@@ -266,6 +270,9 @@ def test_names_that_would_be_read_as_something_else_start_nothing(node: FakeNode
         lambda: node.zfs.release([name], "t"),
         lambda: node.zfs.holds([name]),
         lambda: node.zfs.load_key(name),
+        lambda: node.zfs.load_key(name, WrappingKey(bytes(32))),
+        lambda: node.zfs.opens(name, WrappingKey(bytes(32))),
+        lambda: node.zfs.change_key(name, WrappingKey(bytes(32))),
         lambda: node.zfs.unload_key(name),
         lambda: node.zfs.program(name, "return 1", []),
         lambda: node.zfs.destroy_snapshots(name, ["a"]),
@@ -421,3 +428,84 @@ def test_commands_describe_themselves() -> None:
 
 def test_an_output_knows_its_command() -> None:
     assert Output(("zfs", "list"), 0, "", "").argv[0] == "zfs"
+
+
+# ---- differences
+
+MOUNTINFO = "36 22 0:31 / {directory} ro - zfs {dataset} ro\n"
+
+
+def mounted(node: FakeNode, *mounts: tuple[str, str]) -> CommandLineZfs:
+    """Return OpenZFS where datasets are mounted."""
+    path = node.directory / "mountinfo"
+    path.write_text("".join(MOUNTINFO.format(dataset=name, directory=where) for name, where in mounts))
+    programs = {name: str(node.directory / name) for name in ("zfs", "zpool")}
+    return CommandLineZfs(node.runner, Timeouts(read=30, change=30), mountinfo=path, **programs)
+
+
+@each_diff_version
+def test_differences_are_read_up_to_the_limit(node: FakeNode, version: str) -> None:
+    node.replay(*outputs(version).values())
+    zfs = mounted(node, ("dsgdif/a", "/var/tmp/dsgdif\\040a"), ("dsgdif/b", "/var/tmp/dsgdif-b"))
+    assert zfs.diff("dsgdif/a@1", "dsgdif/b", limit=0) == Diff([], more=True)
+    assert [change.path for change in zfs.diff("dsgdif/b@1", "dsgdif/a").changes] == ["", "late"]
+    whole = zfs.diff("dsgdif/b@1", "dsgdif/a", limit=2)
+    assert (len(whole.changes), whole.more) == (2, False)
+    some = zfs.diff("dsgdif/b@1", "dsgdif/a", limit=1)
+    assert (len(some.changes), some.more) == (1, True)
+    with pytest.raises(errors.NotFound):
+        zfs.diff("dsgdif/b@none", "dsgdif/b")
+
+
+def test_a_long_comparison_is_ended_when_it_told_enough(node: FakeNode) -> None:
+    """Files without a name that somebody has open are passed over, and don't count."""
+    unnamed = "printf '+\\tF\\t/m(on_delete_queue)\\n'"
+    node.script("zfs", f"{unnamed}; {unnamed}; while :; do printf '+\\tF\\t/m/a\\n' || exit; done")
+    found = mounted(node, ("tank/a", "/m")).diff("tank/a@s", "tank/a", limit=3)
+    assert (found.changes, found.more) == ([Change("a", ChangeKind.ADDED)] * 3, True)
+    assert [record.outcome for record in node.records] == [Outcome.SUCCESS]
+
+
+def test_a_comparison_that_fails_after_it_began_is_an_error(node: FakeNode) -> None:
+    node.script("zfs", "printf '+\\tF\\t/m/a\\n'; echo 'Unable to obtain diffs: I/O error' >&2; exit 1")
+    with pytest.raises(errors.CommandFailed, match="I/O error"):
+        mounted(node, ("tank/a", "/m")).diff("tank/a@s", "tank/a")
+
+
+def test_a_comparison_needs_a_mount_and_a_limit(node: FakeNode) -> None:
+    node.script("zfs", "printf '+\\tF\\t/m/a\\n'")
+    with pytest.raises(errors.NotMounted):
+        mounted(node).diff("tank/a@s", "tank/a")
+    with pytest.raises(errors.CommandFailed, match="mounted elsewhere"):
+        mounted(node, ("tank/a", "/elsewhere")).diff("tank/a@s", "tank/a")
+    for snapshot, dataset, limit in (("tank/a@s", "tank/a", -1), ("tank/a", "tank/a", 1), ("tank/a@s", "-x", 1)):
+        with pytest.raises(errors.InvalidValue):
+            mounted(node, ("tank/a", "/m")).diff(snapshot, dataset, limit=limit)
+
+
+def test_a_key_passes_through_stdin_alone(
+    node: FakeNode, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is run, and what is logged or raised about it, whether it works or fails, shows nothing of a key."""
+    material = bytes(range(65, 97))
+    key = WrappingKey(material)
+    seen = tmp_path / "stdin"
+    calls: list[Callable[[], object]] = [
+        lambda: node.zfs.create("tank/e", {"keylocation": "prompt"}, key=key),
+        lambda: node.zfs.load_key("tank/e", key),
+        lambda: node.zfs.opens("tank/e", key),
+        lambda: node.zfs.change_key("tank/e", key),
+    ]
+    said: list[str] = []
+    for end in ("exit 0", "echo 'Key load error: no such luck' >&2; exit 1"):
+        node.script("zfs", f"cat >> {seen}; env >> {seen}.env; {end}")
+        for call in calls:
+            try:
+                call()
+            except errors.StorageError as error:
+                said.append("".join(traceback.format_exception(error)))
+    assert seen.read_bytes() == material * 2 * len(calls)
+    assert len(said) == len(calls)
+    texts = [*said, *map(repr, node.records), caplog.text, *capsys.readouterr(), Path(f"{seen}.env").read_text()]
+    secret = material.decode()
+    assert not any(secret[n : n + 6] in text for text in texts for n in range(len(secret) - 5))

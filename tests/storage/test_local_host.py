@@ -366,3 +366,19 @@ def test_errors_of_the_system_are_typed(host: LocalHost, tmp_path: Path) -> None
             act()
         assert str(caught.value).startswith("cannot ")
         assert caught.value.subject.startswith("/")
+
+
+# ---- snapshots
+
+
+def test_a_snapshot_is_mounted_read_only_whatever_is_asked(fake: Fake, tmp_path: Path) -> None:
+    directory = tmp_path / "old"
+    directory.mkdir()
+    for read_only in (True, False):
+        fake.host.mount("tank@s1", str(directory), read_only=read_only)
+        assert "ro,nodev,nosuid" in fake.records[-1].argv
+    with pytest.raises(errors.InvalidValue, match="tank@s1 is a snapshot"):
+        fake.host.remount("/tank/.zfs/snapshot/s1", read_only=False)
+    fake.says("echo 'zfs_mount_at() failed: directory is not empty' >&2; exit 2")
+    with pytest.raises(errors.Busy):
+        fake.host.mount("tank@s1", str(directory), read_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsg.storage.zfs import commands, event_stream, parse_json, parse_text
-from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Pool, Property, Scan, Source, Version, ZfsEvent
+from dsg.storage.zfs.interface import (
+    Change,
+    ChangeKind,
+    Dataset,
+    DatasetKind,
+    Hold,
+    Pool,
+    Property,
+    Scan,
+    Source,
+    Version,
+    ZfsEvent,
+)
 from dsg.storage.zfs.parse_json import Unparsable
-from tests.storage.recorded import VERSIONS, each_json_version, each_version, outputs
+from tests.storage.recorded import VERSIONS, each_diff_version, each_json_version, each_version, outputs
 from tests.storage.values import BYTES, PROPERTIES, USER_VALUES
 
 WANTED = commands.properties_to_read(PROPERTIES)
@@ -460,3 +473,82 @@ def test_a_value_with_line_breaks_makes_no_other_event() -> None:
 
 def test_there_are_recordings_of_old_and_new_versions() -> None:
     assert VERSIONS
+
+
+# ---- zfs diff
+
+A, B = "/var/tmp/dsgdif a", "/var/tmp/dsgdif-b"
+
+
+@each_diff_version
+def test_differences_are_the_ones_made(version: str) -> None:
+    found = parse_text.differences(outputs(version)["diff/clone"].stdout, B, whole=True)
+    added, removed, modified = ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.MODIFIED
+    names = ["with space", "line\nbreak", "tab\there", "back\\slash", "\\0040", "bad\udcff", "é 🗂", "fifo"]
+    assert len(found) == len(set(found))
+    assert set(found) == {
+        *(Change(name, added) for name in names),
+        Change("old", ChangeKind.RENAMED, new_path="new place"),
+        Change("dir", ChangeKind.RENAMED, directory=True, new_path="dir 2"),
+        Change("gone", removed),
+        Change("became", removed),
+        Change("became", added, directory=True),
+        Change("link", removed),
+        Change("link", added),
+        Change("linked", modified),
+        Change("attribute", modified),
+        Change("attribute/<xattrdir>", added, directory=True),
+        Change("attribute/<xattrdir>/user.k", added),
+        Change("", modified, directory=True),
+    }
+    assert parse_text.differences(outputs(version)["diff/nothing"].stdout, B, whole=True) == []
+
+
+@each_diff_version
+def test_differences_below_a_mount_point_with_a_space(version: str) -> None:
+    text = outputs(version)["diff/former head"].stdout
+    late = [Change("", ChangeKind.MODIFIED, directory=True), Change("late", ChangeKind.ADDED)]
+    assert parse_text.differences(text, A, whole=True) == late
+    with pytest.raises(Unparsable, match="mounted elsewhere"):
+        parse_text.differences(text, B, whole=True)
+
+
+@each_diff_version
+def test_differences_that_are_cut_off(version: str) -> None:
+    text = outputs(version)["diff/clone"].stdout
+    with pytest.raises(Unparsable, match="middle of a line"):
+        parse_text.differences(text[:-3], B, whole=True)
+    assert (
+        len(parse_text.differences(text[:-3], B, whole=False)) == len(parse_text.differences(text, B, whole=True)) - 1
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "x",
+        "A\tF\t/m/a",
+        "+\tX\t/m/a",
+        "+\tF\t/m/a b",
+        "+\tF\t/m/a\t/m/b",
+        "R\tF\t/m/a",
+        "R\tF\t/m/a\t(+1)",
+        "+\tF\t/m/a\\040b",
+        "+\tF\t/m/a\\0400",
+        "+\tF\t/m/é",
+        "+\tF\t/ma",
+        "+\tF\t/m",
+        "+\tF\t/m/a\t/m/b\t/m/c",
+    ],
+)
+def test_what_is_no_difference_is_refused(line: str) -> None:
+    with pytest.raises(Unparsable):
+        parse_text.differences(f"{line}\n", "/m", whole=True)
+
+
+@given(st.binary(min_size=1).filter(lambda name: b"\0" not in name and b"/" not in name))
+def test_any_name_comes_back_from_its_escapes(name: bytes) -> None:
+    escaped = "".join(chr(c) if 0x21 <= c <= 0x7E and c != 0x5C else f"\\{c:04o}" for c in name)
+    found = parse_text.differences(f"-\tF\t/{escaped}\n", "/", whole=True)
+    assert found == [Change(os.fsdecode(name), ChangeKind.REMOVED)]

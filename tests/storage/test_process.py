@@ -117,6 +117,23 @@ def test_many_threads_run_commands_at_once() -> None:
     assert list(results) == [f"{n}\n".encode() for n in range(24)]
 
 
+def test_a_command_is_ended_once_it_told_enough(tmp_path: Path) -> None:
+    pid, told = tmp_path / "pid", bytearray()
+
+    def enough(data: bytes) -> bool:
+        told.extend(data)
+        return told.count(b"\n") >= 3
+
+    source = f"import os; open({str(pid)!r}, 'w').write(str(os.getpid()))\nwhile True: print('x', flush=True)"
+    records: list[CommandRecord] = []
+    done = Runner(QUICK, observers=[records.append]).run(python(source), timeout=30, enough=enough)
+    assert done.stdout == bytes(told)
+    assert (done.exit_code, records[0].outcome, records[0].exit_code) == (0, Outcome.SUCCESS, None)
+    wait_until(lambda: is_gone(int(pid.read_text())))
+    short = Runner(QUICK).run(python("import sys; print('x'); sys.exit(3)"), timeout=30, enough=lambda _: False)
+    assert (short.stdout, short.exit_code) == (b"x\n", 3)
+
+
 # ---- commands that do not
 
 

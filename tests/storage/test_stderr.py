@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from dsg.storage import errors
-from dsg.storage.zfs import stderr
+from dsg.storage.zfs import commands, stderr
 from dsg.storage.zfs.commands import Command
 from tests.storage import refusals
-from tests.storage.recorded import VERSIONS, Output, each_version, outputs
+from tests.storage.recorded import VERSIONS, Output, each_diff_version, each_version, outputs
 
 
 def error_of(verb: str, arguments: str, output: Output) -> errors.StorageError:
@@ -144,8 +144,47 @@ IN_THE_SOURCE = [
 """Messages that no recording holds, from libzfs_util.c and libzfs_dataset.c."""
 
 
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("cannot create 'tank/a': encryption failure", errors.KeyUnavailable),
+        ("Key change error: encryption failure", errors.KeyUnavailable),
+        ("Key load error: encryption failure", errors.KeyUnavailable),
+        ("Key load error: Incorrect key provided for 'tank/a'.", errors.KeyWrong),
+        ("Key load error: Raw key too short (expected 32).", errors.KeyUnavailable),
+        ("Key load error: Keys must be loaded for encryption root of 'tank/a/b' (tank/a).", errors.InvalidValue),
+        ("Key change error: Key must be loaded.", errors.KeyUnavailable),
+        ("Key change error: Key is not currently loaded.", errors.KeyUnavailable),
+        ("Key change error: Dataset not encrypted.", errors.InvalidValue),
+        ("Key change error: Keys cannot be changed on clones.", errors.InvalidValue),
+        ("Key change error: Permission denied.", errors.PermissionDenied),
+    ],
+)
+def test_what_is_said_of_keys(text: str, error: type[errors.StorageError]) -> None:
+    """From libzfs_crypto.c; the first three were seen where no key came through stdin."""
+    assert type(stderr.error_of(LIST, 255, text)) is error
+
+
 def test_every_row_of_the_table_is_reached() -> None:
     """No row is shadowed by an earlier one, and none is there for a message that OpenZFS does not have."""
     recorded = [output.stderr for version in VERSIONS for output in outputs(version).values() if output.exit_code]
     reached = {stderr.rule_of(text) for text in [*recorded, *UNAVAILABLE, *IN_THE_SOURCE]}
     assert [rule.pattern for rule in stderr.RULES if rule not in reached] == []
+
+
+@each_diff_version
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("unmounted", errors.NotMounted),
+        ("no such snapshot", errors.NotFound),
+        ("no such dataset", errors.NotFound),
+        ("no such owner", errors.NotFound),
+        ("later snapshot", errors.InvalidValue),
+    ],
+)
+def test_comparisons_that_are_refused(version: str, name: str, kind: type[errors.StorageError]) -> None:
+    output = outputs(version)[f"diff/{name}"]
+    found = stderr.error_of(commands.diff("dsgdif/a@1", "dsgdif/b"), output.exit_code, output.stderr.strip())
+    assert type(found) is kind
+    assert str(found).startswith("cannot compare dsgdif/b with dsgdif/a@1: `zfs diff` said: ")

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from dsg.storage.errors import CommandFailed, PoolNotFound, ProgramFailed, StorageError
+from dsg.storage.zfs import layout as properties
 from dsg.storage.zfs.interface import Dataset, DatasetKind
 from dsg.storage.zfs.layout import HEAD
 from dsg.storage.zfs.model import Killed, ModelNode, ModelZfs, Moment, PowerCut
 from dsg.storage.zfs.model.program import _Library
-from dsg.transactions import properties
 from dsg.transactions.commit import Commit, Committed, Head, HeadMoved, Reason, Refused, commit, source
 
 PARENT = "tank/repo"

@@ -25,6 +25,10 @@ class NotFound(StorageError):
     """Raised when the dataset, snapshot or path does not exist."""
 
 
+class NotMounted(StorageError):
+    """Raised when what is asked can be told of a mounted filesystem only, and it is mounted nowhere."""
+
+
 class AlreadyExists(StorageError):
     """Raised when what should be created is there already."""
 
@@ -79,6 +83,10 @@ class ReadOnlyPool(StorageError):
 
 class KeyUnavailable(StorageError):
     """Raised when an encrypted dataset's key is not loaded, or the key given is not the right one."""
+
+
+class KeyWrong(KeyUnavailable):
+    """Raised when a key that was given does not open the dataset."""
 
 
 class ProgramFailed(StorageError):

@@ -79,6 +79,7 @@ def remove_directory(path: str) -> None:
     try:
         with _opened(above, os.O_DIRECTORY) as parent:
             os.rmdir(name, dir_fd=parent)
+            os.fsync(parent)
     except FileNotFoundError:
         return
     except OSError as error:

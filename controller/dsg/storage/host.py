@@ -14,11 +14,17 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One line of mountinfo (proc_pid_mountinfo(5)) that shows a ZFS dataset."""
+    """One line of mountinfo (proc_pid_mountinfo(5)) that shows a ZFS dataset or a snapshot of one."""
 
     dataset: str
+    """The filesystem's name as it is now, or `filesystem@snapshot`: a rename shows at once."""
     directory: str
     read_only: bool
+
+
+def is_snapshot(name: str) -> bool:
+    """Return whether a name is a snapshot's, `dataset@name`."""
+    return "@" in name
 
 
 class PathKind(StrEnum):
@@ -51,11 +57,16 @@ class Host(Protocol):
     def mount(self, dataset: str, directory: str, *, read_only: bool) -> None:
         """Mount a dataset with mountpoint=legacy, without devices or set-user-id, at an existing directory.
 
-        Raises NotFound, Busy (something is mounted there), KeyUnavailable.
+        A snapshot (`dataset@name`) is always mounted read-only, whatever `mountpoint` says, and at an empty directory.
+        While it is mounted it can't be destroyed, and no promote can move it: both raise Busy.
+        Raises NotFound, Busy (something is mounted there, or a snapshot's directory is not empty), KeyUnavailable.
         """
 
     def remount(self, directory: str, *, read_only: bool) -> None:
-        """Change a mount between read-only and writable. Raises NotFound, Busy (open for writing)."""
+        """Change a mount between read-only and writable.
+
+        Raises NotFound, Busy (open for writing), InvalidValue (a snapshot is never writable).
+        """
 
     def unmount(self, directory: str) -> None:
         """Unmount; never lazily and never by force. Raises NotFound, Busy."""
@@ -70,7 +81,10 @@ class Host(Protocol):
         """
 
     def remove_directory(self, path: str) -> None:
-        """Remove an empty directory; nothing happens when it is gone already. Raises HasDependents, Busy."""
+        """Remove an empty directory; nothing happens when it is gone already. Raises HasDependents, Busy.
+
+        The containing directory is fsynced: what was mounted there may be gone for good right afterwards.
+        """
 
     def set_owner(self, path: str, *, uid: int, gid: int, mode: int) -> None:
         """Set owner, group and permission bits of a directory."""

@@ -24,7 +24,7 @@ from dsg.storage.errors import (
     ZfsUnavailable,
 )
 from dsg.storage.guarded import Guard
-from dsg.storage.host import Mount, PathKind, PathState
+from dsg.storage.host import Mount, PathKind, PathState, is_snapshot
 from dsg.storage.mountinfo import PATH, MountEntry, parse_mountinfo
 from dsg.storage.process import Completed, Runner
 
@@ -41,7 +41,7 @@ _MESSAGES = (
     # OpenZFS 2.1 says the latter; whoever may not mount at all is told otherwise, by mount(8) itself.
     _Said(re.compile("encryption key not loaded|can not be mounted: Permission denied"), KeyUnavailable),
     _Said(re.compile("The ZFS modules are not loaded|cannot be auto-loaded|unknown filesystem type"), ZfsUnavailable),
-    _Said(re.compile("is busy|already mounted"), Busy),
+    _Said(re.compile("is busy|already mounted|directory is not empty"), Busy),
     _Said(re.compile("unable to open the dataset|does not exist|No such file|Not a directory"), NotFound),
     _Said(re.compile("not mounted|no mount point specified|mount point not mounted"), NotFound),
     _Said(re.compile("cannot be mounted using 'mount'"), InvalidValue),
@@ -98,7 +98,7 @@ class LocalHost:
         return next((entry for entry in reversed(self._entries()) if entry.directory == directory), None)
 
     def mount(self, dataset: str, directory: str, *, read_only: bool) -> None:
-        """Mount a dataset with mountpoint=legacy at an existing directory."""
+        """Mount a dataset with mountpoint=legacy, or a snapshot, at an existing directory."""
         file_paths.require_absolute(directory)
         if dataset.startswith("-"):
             raise InvalidValue(f"'{dataset}' is not the name of a dataset", subject=dataset)
@@ -109,7 +109,7 @@ class LocalHost:
         if covering is not None:
             what = f"cannot mount {dataset} at {directory}: {covering.source} is mounted there"
             raise Busy(what, subject=directory)
-        options = f"{'ro' if read_only else 'rw'},nodev,nosuid"
+        options = f"{'ro' if read_only or is_snapshot(dataset) else 'rw'},nodev,nosuid"
         self._call(
             # Not canonicalized: a dataset's name would be read as a path where a directory has the same name.
             (self._mount, "--no-canonicalize", "-t", "zfs", "-o", options, "--", dataset, directory),
@@ -120,6 +120,9 @@ class LocalHost:
     def remount(self, directory: str, *, read_only: bool) -> None:
         """Change a mount between read-only and writable."""
         mounted = self._require_mounted(directory, "remount")
+        if is_snapshot(mounted.source) and not read_only:
+            what = f"cannot make the mount at {directory} writable: {mounted.source} is a snapshot"
+            raise InvalidValue(what, subject=directory)
         options = f"remount,{'ro' if read_only else 'rw'},nodev,nosuid"
         self._call(
             (self._mount, "--no-canonicalize", "-t", "zfs", "-o", options, "--", mounted.source, directory),

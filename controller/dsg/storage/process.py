@@ -152,11 +152,13 @@ class Runner:
         verb: str = "",
         stdin: bytes = b"",
         accept: Callable[[Completed], bool] = lambda _: False,
+        enough: Callable[[bytes], bool] | None = None,
     ) -> Completed:
         """Run a command to its end, whatever its exit code, and return what it left.
 
         `timeout` is in seconds. `verb` is what the program does (`list` of `zfs list`), for names of spans and metrics.
         `accept` tells whether an exit code other than 0 is an answer all the same, and so no failure in telemetry.
+        `enough` is given each piece of stdout as it comes; once it says true, the command is ended, which is a success.
         Raises CommandTimeout, NotResponding, CommandMissing, and CommandFailed when it wrote too much.
         """
         command = tuple(argv)
@@ -170,7 +172,7 @@ class Runner:
             started = time.monotonic()
             failure: StorageError | None = None
             try:
-                result = self._run(command, timeout, stdin)
+                result = self._run(command, timeout, stdin, enough)
             except _Refusal as refusal:
                 result, failure = _Result(refusal.outcome), refusal.error
             completed = Completed(command, result.exit_code or 0, result.stdout, result.stderr)
@@ -235,7 +237,9 @@ class Runner:
             process_group=0,
         )
 
-    def _run(self, argv: tuple[str, ...], timeout: float, stdin: bytes) -> _Result:
+    def _run(
+        self, argv: tuple[str, ...], timeout: float, stdin: bytes, enough: Callable[[bytes], bool] | None
+    ) -> _Result:
         stuck = self.stuck
         if len(stuck) >= self._policy.stuck_limit:
             which = ", ".join(sorted(set(stuck)))
@@ -250,12 +254,15 @@ class Runner:
             raise _Refusal(Outcome.MISSING, _missing(argv[0], error)) from error
         deadline = time.monotonic() + timeout
         try:
-            output = _communicate(child, stdin, deadline, self._policy.output_limit)
+            output = _communicate(child, stdin, deadline, self._policy.output_limit, enough)
             child.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             return self._end(child, argv, Outcome.TIMEOUT)
         except _TooMuch:
             return self._end(child, argv, Outcome.OVERFLOW)
+        except _Enough as read:
+            self._end(child, argv, Outcome.SUCCESS)
+            return _Result(Outcome.SUCCESS, stdout=read.stdout)
         except BaseException:
             self._end(child, argv, Outcome.FAILURE)
             raise
@@ -311,6 +318,14 @@ class _TooMuch(Exception):
     """The child wrote more than it may."""
 
 
+class _Enough(Exception):
+    """The child wrote all that is wanted of it."""
+
+    def __init__(self, stdout: bytes) -> None:
+        super().__init__("enough")
+        self.stdout = stdout
+
+
 def shorten(argv: Sequence[str]) -> tuple[str, ...]:
     """Return an argv fit for a log line: a read may name thousands of datasets."""
     shown = tuple(
@@ -333,8 +348,14 @@ def _close(pipe: object) -> None:
         return
 
 
-def _communicate(child: subprocess.Popen[bytes], stdin: bytes, deadline: float, limit: int) -> tuple[bytes, bytes]:
-    """Feed and drain a child until it has closed its pipes. Raises TimeoutExpired and _TooMuch."""
+def _communicate(
+    child: subprocess.Popen[bytes],
+    stdin: bytes,
+    deadline: float,
+    limit: int,
+    enough: Callable[[bytes], bool] | None,
+) -> tuple[bytes, bytes]:
+    """Feed and drain a child until it has closed its pipes. Raises TimeoutExpired, _TooMuch and _Enough."""
     chunks: dict[int, list[bytes]] = {}
     total, pending = 0, memoryview(stdin)
     with selectors.DefaultSelector() as selector:
@@ -361,6 +382,8 @@ def _communicate(child: subprocess.Popen[bytes], stdin: bytes, deadline: float, 
                 if not data:
                     selector.unregister(key.fd)
                 chunks[key.fd].append(data)
+                if enough is not None and data and key.fd == outputs[0] and enough(data):
+                    raise _Enough(b"".join(chunks[key.fd]))
                 total += len(data)
                 if total > limit:
                     raise _TooMuch

@@ -13,6 +13,15 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from dsg.api.repository import RepositorySpec, StorageStatus
+from dsg.storage.keys import KeyNeed, Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why the plan stops short; `reason` stands in `dsg.api.reasons`."""
+
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,8 @@ class Target:
     spec: RepositorySpec
     existed: bool = False
     """Whether the object's status says that the data has existed; it is then never created anew."""
+    keys: Keys | Problem | None = None
+    """What its Secret holds, or why that can't be had; None where it was not read for this look."""
 
     @property
     def identity(self) -> str:
@@ -94,14 +105,6 @@ class StepBase(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why the plan stops short; `reason` stands in `dsg.api.reasons`."""
-
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done, as data: nothing has happened yet."""
 
@@ -118,11 +121,33 @@ class Plan:
         return tuple(finding for finding in self.drift if finding not in corrected)
 
 
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What was seen of a repository's versions: enough to tell whether anything has changed or is to be cleaned."""
+
+    generation: str = ""
+    """The generation that carries the head; "" where there is none."""
+    version: str = ""
+    """The version that it carries, where that is recorded beside it."""
+    root: str = ""
+    """Directory of the head's tree; "" while it can't be read."""
+    others: tuple[str, ...] = ()
+    """What lies beside the head: other generations, parts of transactions, foreign things."""
+    doubtful: str = ""
+    """What suggests that the head was written to past the transactions; "" when nothing does."""
+
+
 class RepositoryType(Protocol):
     """One kind of storage. Errors are those of `dsg.storage.errors`."""
 
     def observe(self, targets: Sequence[Target]) -> Mapping[str, Any]:
         """Return what is there for each target, by identity. The number of processes does not grow with the targets."""
+
+    def key_need(self, target: Target, observed: Any) -> KeyNeed:
+        """Return what planning needs of the target's Secret."""
+
+    def key_fits(self, target: Target, observed: Any, keys: Keys) -> bool:
+        """Try whether a target's open repository has the current key; nothing changes. One process."""
 
     def plan(self, target: Target, observed: Any) -> Plan:
         """Return the steps from what was observed to what the target asks for."""
@@ -144,6 +169,9 @@ class RepositoryType(Protocol):
 
     def status(self, target: Target, observed: Any) -> StorageStatus:
         """Return what the Repository's status says of the storage."""
+
+    def outline(self, target: Target, observed: Any) -> Outline:
+        """Return what was seen of the repository's versions."""
 
     def whereabouts(self, target: Target, observed: Any) -> str:
         """Return where the data is, as a sentence for the Event that is the last trace of a deleted object."""

@@ -28,7 +28,7 @@ Picture = dict[str, object]
 def entries(tree: Tree) -> dict[str, object]:
     """Return what a tree holds, without the blocks it lies in."""
     return {
-        path: (entry.kind, entry.uid, entry.gid, entry.mode, entry.target, entry.data)
+        path: (entry.kind, entry.uid, entry.gid, entry.mode, entry.target, entry.data, entry.mtime)
         for path, entry in tree.entries.items()
     }
 

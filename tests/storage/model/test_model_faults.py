@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from dsg.storage.errors import CommandTimeout, NotFound
-from dsg.storage.zfs.model import OPERATIONS, Killed, ModelHost, ModelNode, ModelZfs, Moment, PowerCut
+from dsg.storage.keys import WrappingKey
+from dsg.storage.trees import Owning
+from dsg.storage.zfs.model import OPERATIONS, Killed, ModelHost, ModelNode, ModelTrees, ModelZfs, Moment, PowerCut
 
 from .picture import Picture, own_files, picture
 
 KEY = bytes(range(32))
+ROOT = "/srv/mounted"
+OWNING = Owning(5, 6, 0o2770)
 
 
 @dataclass
@@ -21,6 +25,7 @@ class Lab:
     node: ModelNode
     zfs: ModelZfs
     host: ModelHost
+    trees: ModelTrees
     seen: list[tuple[Moment, str, Mapping[str, object]]] = field(default_factory=list)
 
     def state(self) -> tuple[Picture, dict[str, object], object, object]:
@@ -44,14 +49,17 @@ def make() -> Lab:
     node.write("tank/a", "f", b"content")
     for name in ("s1", "s2"):
         zfs.snapshot([f"tank/a@{name}"])
+    zfs.snapshot(["tank/mounted@s"])
     zfs.hold(["tank/a@s2"], "kept")
     zfs.clone("tank/a@s1", "tank/c", {})
     for path in ("/srv/empty", "/srv/free", "/srv/mounted", "/srv/dir"):
         host.make_directory(path, mode=0o755)
     host.point_link("/srv/link", "one")
     host.mount("tank/mounted", "/srv/mounted", read_only=False)
+    trees = ModelTrees(node)
+    trees.write(ROOT, "dir/file", b"line", mode=0o640, owning=OWNING)
     node.sync()
-    return Lab(node, zfs, host)
+    return Lab(node, zfs, host, trees)
 
 
 CHANGES: dict[str, Callable[[Lab], object]] = {
@@ -70,6 +78,7 @@ CHANGES: dict[str, Callable[[Lab], object]] = {
         "tank", "zfs.sync.snapshot('tank/c@p') zfs.sync.promote('tank/c') zfs.sync.set_prop('tank', 'dsg:b', 'c')", []
     ),
     "zfs.load_key": lambda lab: lab.zfs.load_key("tank/closed"),
+    "zfs.change_key": lambda lab: lab.zfs.change_key("tank/open", WrappingKey(b"n" * 32)),
     "zfs.unload_key": lambda lab: lab.zfs.unload_key("tank/open"),
     "host.mount": lambda lab: lab.host.mount("tank/a", "/srv/free", read_only=True),
     "host.remount": lambda lab: lab.host.remount("/srv/mounted", read_only=True),
@@ -79,19 +88,39 @@ CHANGES: dict[str, Callable[[Lab], object]] = {
     "host.set_owner": lambda lab: lab.host.set_owner("/srv/dir", uid=5, gid=6, mode=0o700),
     "host.point_link": lambda lab: lab.host.point_link("/srv/link", "two"),
     "host.remove_link": lambda lab: lab.host.remove_link("/srv/link"),
+    "trees.write": lambda lab: lab.trees.write(ROOT, "new/file", b"x", mode=0o600, owning=OWNING),
+    "trees.make_directory": lambda lab: lab.trees.make_directory(ROOT, "new/inner", owning=OWNING),
+    "trees.move": lambda lab: lab.trees.move(ROOT, "dir/file", "new/file", owning=OWNING),
+    "trees.copy": lambda lab: lab.trees.copy(ROOT, "dir/file", ROOT, "new/file", owning=OWNING),
+    "trees.link": lambda lab: lab.trees.link(ROOT, "dir/file", "elsewhere", owning=OWNING),
+    "trees.set_attributes": lambda lab: lab.trees.set_attributes(ROOT, "dir/file", mode=0, mtime=-1, owning=OWNING),
+    "trees.remove": lambda lab: lab.trees.remove(ROOT, "dir/file"),
+    "trees.remove_tree": lambda lab: lab.trees.remove_tree(ROOT, "dir"),
+    "trees.sync": lambda lab: lab.trees.sync(ROOT),
 }
 READS: dict[str, Callable[[Lab], object]] = {
     "zfs.version": lambda lab: lab.zfs.version(),
     "zfs.pools": lambda lab: lab.zfs.pools(),
     "zfs.read": lambda lab: lab.zfs.read(["tank"], ["guid"]),
+    "zfs.diff": lambda lab: lab.zfs.diff("tank/mounted@s", "tank/mounted"),
+    "zfs.opens": lambda lab: lab.zfs.opens("tank/closed", WrappingKey(KEY)),
     "zfs.holds": lambda lab: lab.zfs.holds(["tank/a@s2"]),
     "zfs.events": lambda lab: lab.zfs.events().close(),
     "host.mounts": lambda lab: lab.host.mounts(),
     "host.stat": lambda lab: lab.host.stat("/srv"),
+    "trees.facts": lambda lab: lab.trees.facts(ROOT, "dir/file"),
+    "trees.names": lambda lab: lab.trees.names(ROOT, "dir"),
+    "trees.walk": lambda lab: lab.trees.walk(ROOT),
+    "trees.digest": lambda lab: lab.trees.digest(ROOT, "dir/file"),
+    "trees.read": lambda lab: lab.trees.read(ROOT, "dir/file"),
+    "trees.read_lines": lambda lab: lab.trees.read_lines(ROOT, "dir/file"),
+    "trees.written_by_nobody": lambda lab: lab.trees.written_by_nobody(ROOT, "dir/file"),
 }
 MEMORY_ONLY = {"zfs.load_key", "zfs.unload_key", "host.mount", "host.remount", "host.unmount"}
-UNSYNCED = {"host.make_directory", "host.remove_directory", "host.set_owner"}
-WITHOUT_EFFECT = {"zfs.destroy_snapshots"}
+UNSYNCED = {"host.make_directory", "host.set_owner"} | {
+    name for name in CHANGES if name.startswith("trees.") and name != "trees.sync"
+}
+WITHOUT_EFFECT = {"zfs.destroy_snapshots", "trees.sync"}
 ON_DISK = sorted(CHANGES.keys() - MEMORY_ONLY)
 
 
@@ -110,7 +139,7 @@ def killed() -> None:
     raise Killed
 
 
-def test_every_operation_of_both_interfaces_is_tried_here() -> None:
+def test_every_operation_of_the_interfaces_is_tried_here() -> None:
     assert set(CHANGES) | set(READS) == set(OPERATIONS)
     assert not set(CHANGES) & set(READS)
 

@@ -227,12 +227,12 @@ class Durability(RuleBasedStateMachine):
         for filesystem in self.node.pool("tank").datasets.values():
             for tree in (filesystem.tree, *(s.tree for s in filesystem.snapshots.values())):
                 assert tree.size == sum(block.size for block in tree.blocks)
-                counts: dict[str, int] = {}
+                children: dict[str, set[str]] = {}
                 for path in tree.entries:
                     if path:
-                        above = path.rpartition("/")[0]
-                        counts[above] = counts.get(above, 0) + 1
-                assert tree.counts == counts
+                        above, _, name = path.rpartition("/")
+                        children.setdefault(above, set()).add(name)
+                assert tree.children == children
 
     @invariant()
     def everything_knows_its_place(self) -> None:

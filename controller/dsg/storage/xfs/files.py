@@ -45,6 +45,12 @@ class Files(Protocol):
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all its content, or a file; nothing happens when it is gone already."""
 
+    def rename(self, path: str, new: str) -> None:
+        """Rename a directory within one file system, durably: both containing directories are fsynced.
+
+        Raises NotFound, AlreadyExists where something stands there.
+        """
+
 
 @contextlib.contextmanager
 def translated(path: str) -> Iterator[None]:
@@ -97,11 +103,7 @@ class LocalFiles:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _fsync_directory(target.parent)
 
     def names(self, directory: str) -> frozenset[str]:
         """Return the names in a directory."""
@@ -128,3 +130,25 @@ class LocalFiles:
                 shutil.rmtree(path)
             else:
                 Path(path).unlink()
+
+    def rename(self, path: str, new: str) -> None:
+        """Rename a directory; the operator is the only one who makes names there, so looking first is enough."""
+        source, target = Path(path), Path(new)
+        with translated(path):
+            if target.is_symlink() or target.exists():
+                raise errors.AlreadyExists(f"cannot rename {path} to {new}: something is there", subject=new)
+            try:
+                source.rename(target)
+            except FileNotFoundError as error:
+                raise errors.NotFound(f"cannot rename {path}: it is not there", subject=path) from error
+            _fsync_directory(target.parent)
+            if source.parent != target.parent:
+                _fsync_directory(source.parent)
+
+
+def _fsync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

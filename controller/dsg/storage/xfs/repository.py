@@ -14,9 +14,10 @@ from dsg.api.repository import StorageStatus, XfsStorage
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host, PathKind, PathState
 from dsg.storage.host_steps import HostStep, MakeDirectory, PointLink, RemoveDirectory, RemoveLink, SetOwner
+from dsg.storage.keys import KeyNeed, Keys
 from dsg.storage.layout import FIRST_GENERATION, is_generation
 from dsg.storage.ownership import owner_text, wanted_owner
-from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
+from dsg.storage.repository_type import Cause, Finding, Outline, Plan, Problem, Step, Target
 from dsg.storage.xfs.files import Files
 from dsg.storage.xfs.steps import (
     RemoveTree,
@@ -28,6 +29,8 @@ RECORD = ".dsg.json"
 """Name of the record in the repository's directory."""
 HEAD = "head"
 """Name of the link to the current generation."""
+OPEN = ".open"
+"""Name of the directory in which transactions build, closed to everybody but the operator."""
 LAYOUT = "1"
 
 
@@ -67,6 +70,8 @@ class Observation:
     """The directory that holds it."""
     directory: PathState | None = None
     names: frozenset[str] = frozenset()
+    open: frozenset[str] = frozenset()
+    """What transactions are building."""
     record: Record | None = None
     unreadable: str = ""
     """Why the record can't be read; empty when it can."""
@@ -270,6 +275,7 @@ class XfsRepositories:
             above=above,
             directory=self._host.stat(directory),
             names=self._files.names(directory),
+            open=self._files.names(f"{directory}/{OPEN}"),
             record=record,
             unreadable=unreadable,
             head=self._host.stat(f"{directory}/{HEAD}"),
@@ -281,6 +287,14 @@ class XfsRepositories:
     def inventory(self, target: Target) -> Observation:
         """Return everything that is there for one target."""
         return self._one(storage_of(target))
+
+    def key_need(self, target: Target, observed: Observation) -> KeyNeed:
+        """Return what planning needs of the target's Secret: nothing, as this type does not encrypt."""
+        return KeyNeed.NOTHING
+
+    def key_fits(self, target: Target, observed: Observation, keys: Keys) -> bool:
+        """Return True: nothing here has a key that could be another."""
+        return True
 
     def plan(self, target: Target, observed: Observation) -> Plan:
         """Return the steps from what was observed to what the target asks for."""
@@ -315,16 +329,17 @@ class XfsRepositories:
         if not owned(target, observed):
             return self._leftover(target, observed)
         directory = storage_of(target).directory
-        foreign = sorted(name for name in observed.names if name not in {RECORD, HEAD} and not is_generation(name))
+        foreign = sorted(
+            name for name in observed.names if name not in {RECORD, HEAD, OPEN} and not is_generation(name)
+        )
         if foreign:
             text = (
                 f"not this repository's own, and kept: {', '.join(foreign[:8])} in {directory}. Nothing was destroyed"
             )
             return Plan(problem=Problem("ForeignData", text))
         steps: list[Step] = [*self._hide(target, observed), RemoveLink(Cause.REMOVE, f"{directory}/{HEAD}")]
-        steps += [
-            RemoveTree(Cause.REMOVE, f"{directory}/{name}") for name in sorted(observed.names) if is_generation(name)
-        ]
+        ours = sorted(name for name in observed.names if is_generation(name) or name == OPEN)
+        steps += [RemoveTree(Cause.REMOVE, f"{directory}/{name}") for name in ours]
         steps += [RemoveTree(Cause.REMOVE, f"{directory}/{RECORD}"), RemoveDirectory(Cause.REMOVE, directory)]
         return Plan(tuple(steps))
 
@@ -345,6 +360,14 @@ class XfsRepositories:
             generation=observed.generation,
             mounted_at=f"{directory}/{observed.generation}" if observed.root is not None else "",
         )
+
+    def outline(self, target: Target, observed: Observation) -> Outline:
+        """Return what was seen of the repository's versions; on this type every generation is one."""
+        storage = storage_of(target)
+        if not owned(target, observed) or not observed.generation or observed.root is None:
+            return Outline()
+        others = sorted({*observed.names, *observed.open} - {RECORD, HEAD, OPEN, observed.generation})
+        return Outline(observed.generation, "", f"{storage.directory}/{observed.generation}", tuple(others), "")
 
     def whereabouts(self, target: Target, observed: Observation) -> str:
         """Return where the data is."""

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsg.storage.errors import Busy, CommandFailed, Held, StorageError, ZfsUnavailable
+from dsg.storage.errors import (
+    Busy,
+    CommandFailed,
+    Held,
+    InvalidValue,
+    KeyWrong,
+    NotMounted,
+    StorageError,
+    ZfsUnavailable,
+)
+from dsg.storage.keys import WrappingKey
 from dsg.storage.mountinfo import PATH as MOUNTINFO
 from dsg.storage.mountinfo import MountEntry, parse_mountinfo
 from dsg.storage.process import CommandMissing, Completed, Runner
@@ -19,6 +29,7 @@ from dsg.storage.zfs.commands import Command
 from dsg.storage.zfs.interface import (
     Dataset,
     DatasetKind,
+    Diff,
     EventStream,
     Hold,
     Pool,
@@ -65,7 +76,13 @@ class CommandLineZfs:
 
     # ---- running
 
-    def _run(self, command: Command, timeout: float, accept: Callable[[str], bool] = lambda _: False) -> Completed:
+    def _run(
+        self,
+        command: Command,
+        timeout: float,
+        accept: Callable[[str], bool] = lambda _: False,
+        enough: Callable[[bytes], bool] | None = None,
+    ) -> Completed:
         """Run a command to success, or to a failure whose message is an answer that the caller accepts.
 
         Raises CommandTimeout, NotResponding, ZfsUnavailable, and what `stderr` makes of the message.
@@ -78,6 +95,7 @@ class CommandLineZfs:
                 verb=command.verb,
                 stdin=command.stdin,
                 accept=lambda ended: accept(ended.message),
+                enough=enough,
             )
         except CommandMissing as error:
             raise ZfsUnavailable(f"cannot {command.does}: {error}", subject=command.subject) from error
@@ -192,11 +210,29 @@ class CommandLineZfs:
                 raise _not_understood(command, error) from error
         return found
 
+    def diff(self, snapshot: str, dataset: str, *, limit: int = 50) -> Diff:
+        """Return what differs; `zfs diff` is ended as soon as it has told enough."""
+        if limit < 0:
+            raise InvalidValue(f"cannot read {limit} differences of {dataset}", subject=dataset)
+        command = commands.diff(snapshot, dataset)
+        # The mount that zfs-diff(8) takes is the first one.
+        at = [mount for mount in self._mounts() if (mount.filesystem, mount.source) == ("zfs", dataset)]
+        counter = _Counter(limit)
+        completed = self._run(command, self._timeouts.change, enough=counter.enough)
+        if not at:
+            what = f"cannot {command.does}: it was not mounted when this began; try again"
+            raise NotMounted(what, subject=dataset)
+        try:
+            found = parse_text.differences(_text(completed), at[0].directory, whole=counter.count <= limit)
+        except Unparsable as error:
+            raise _not_understood(command, error) from error
+        return Diff(found[:limit], len(found) > limit)
+
     # ---- changing
 
-    def create(self, name: str, properties: Mapping[str, str]) -> None:
+    def create(self, name: str, properties: Mapping[str, str], *, key: WrappingKey | None = None) -> None:
         """Create a filesystem with local properties."""
-        self._change(commands.create(name, properties))
+        self._change(commands.create(name, properties, key))
 
     def set_properties(self, name: str, properties: Mapping[str, str]) -> None:
         """Set local properties with one command; none is started when there are none."""
@@ -280,9 +316,21 @@ class CommandLineZfs:
         except Unparsable as error:
             raise _not_understood(command, error) from error
 
-    def load_key(self, name: str) -> None:
-        """Load the key of an encryption root from its keylocation."""
-        self._run(commands.load_key(name), self._timeouts.change, stderr.says_key_loaded)
+    def load_key(self, name: str, key: WrappingKey | None = None) -> None:
+        """Load the key of an encryption root: the one given, else from its keylocation."""
+        self._run(commands.load_key(name, key), self._timeouts.change, stderr.says_key_loaded)
+
+    def opens(self, name: str, key: WrappingKey) -> bool:
+        """Return whether a key is that of an encryption root."""
+        try:
+            self._run(commands.verify_key(name, key), self._timeouts.change)
+        except KeyWrong:
+            return False
+        return True
+
+    def change_key(self, name: str, key: WrappingKey) -> None:
+        """Replace the wrapping key of an encryption root."""
+        self._change(commands.change_key(name, key))
 
     def unload_key(self, name: str) -> None:
         """Unload a key."""
@@ -300,6 +348,21 @@ class CommandLineZfs:
         except CommandMissing as error:
             raise ZfsUnavailable(f"cannot {command.does}: {error}") from error
         return event_stream.FollowedEvents(child, last)
+
+
+class _Counter:
+    """Counts the differences that zfs-diff(8) prints, until there is one more than the limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = b""
+        self.count = 0
+
+    def enough(self, data: bytes) -> bool:
+        """Take the next piece of output."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self.count += sum(not line.endswith(parse_text.UNLINKED.encode()) for line in lines)
+        return self.count > self._limit
 
 
 def _text(completed: Completed) -> str:

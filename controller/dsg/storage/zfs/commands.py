@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dsg.storage.errors import InvalidValue
+from dsg.storage.keys import WrappingKey
 from dsg.storage.zfs.interface import DatasetKind
 
 _COMPONENT = r"[A-Za-z0-9_.: -]+"
@@ -45,7 +46,8 @@ class Command:
     """What it does, as in: cannot `create dataset tank/x`."""
     subject: str = ""
     """The dataset, snapshot or pool that an error is about."""
-    stdin: bytes = b""
+    stdin: bytes = field(default=b"", repr=False)
+    """What it is given; a key passes this way, so that no argument vector shows it."""
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -182,11 +184,14 @@ def chunks(names: Sequence[str]) -> Iterator[list[str]]:
 # ---- changes
 
 
-def create(name: str, properties: Mapping[str, str]) -> Command:
-    """Create a filesystem without mounting it."""
-    return Command(
-        "zfs", "create", ("-u", *_options(properties, name), "--", _dataset(name)), f"create dataset {name}", name
-    )
+def create(name: str, properties: Mapping[str, str], key: WrappingKey | None = None) -> Command:
+    """Create a filesystem without mounting it; `key` is for keylocation=prompt."""
+    arguments = ("-u", *_options(properties, name), "--", _dataset(name))
+    return Command("zfs", "create", arguments, f"create dataset {name}", name, _given(key))
+
+
+def _given(key: WrappingKey | None) -> bytes:
+    return b"" if key is None else key.reveal()
 
 
 def set_properties(name: str, properties: Mapping[str, str]) -> Command:
@@ -258,6 +263,12 @@ def holds(snapshots: Sequence[str]) -> Command:
     return Command("zfs", "holds", arguments, f"list the holds of {_many(snapshots)}", snapshots[0])
 
 
+def diff(snapshot: str, dataset: str) -> Command:
+    """Print what differs, names escaped, with the kind of file."""
+    what = f"compare {dataset} with {snapshot}"
+    return Command("zfs", "diff", ("-F", "-H", "--", _snapshot(snapshot), _dataset(dataset)), what, dataset)
+
+
 def program(pool: str, source: str, arguments: Sequence[str], *, sync: bool) -> Command:
     """Run a channel program that is read from stdin."""
     if "/" in _dataset(pool):
@@ -268,9 +279,22 @@ def program(pool: str, source: str, arguments: Sequence[str], *, sync: bool) -> 
     return Command("zfs", "program", (*mode, "--", pool, "-", *words), what, pool, source.encode())
 
 
-def load_key(name: str) -> Command:
-    """Load an encryption key from where keylocation says."""
-    return Command("zfs", "load-key", ("--", _dataset(name)), f"load the key of {name}", name)
+def load_key(name: str, key: WrappingKey | None = None) -> Command:
+    """Load an encryption key: the one given, else from where keylocation says."""
+    where = () if key is None else ("-L", "prompt")
+    return Command("zfs", "load-key", (*where, "--", _dataset(name)), f"load the key of {name}", name, _given(key))
+
+
+def verify_key(name: str, key: WrappingKey) -> Command:
+    """Try a key without loading it."""
+    arguments = ("-n", "-L", "prompt", "--", _dataset(name))
+    return Command("zfs", "load-key", arguments, f"try a key of {name}", name, _given(key))
+
+
+def change_key(name: str, key: WrappingKey) -> Command:
+    """Replace the wrapping key of an encryption root."""
+    arguments = ("-o", "keyformat=raw", "-o", "keylocation=prompt", "--", _dataset(name))
+    return Command("zfs", "change-key", arguments, f"replace the key of {name}", name, _given(key))
 
 
 def unload_key(name: str) -> Command:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from dsg.storage.keys import WrappingKey
+
 
 class Source(StrEnum):
     """Where a property's value comes from (zfsprops(7))."""
@@ -158,6 +160,41 @@ ProgramValue = None | bool | int | str | list["ProgramValue"] | dict[str, "Progr
 """What a channel program can return: Lua's nil, booleans, 64-bit integers, strings and tables."""
 
 
+class ChangeKind(StrEnum):
+    """What became of a path between a snapshot and what the dataset holds now (zfs-diff(8))."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    MODIFIED = "modified"
+    """Content, attributes or number of links changed, or a directory's names did."""
+    RENAMED = "renamed"
+    """It stands elsewhere; its content may have changed too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. Paths are relative to the dataset's root, which is "" itself.
+
+    Bytes that are no UTF-8 are surrogates, as in `os.fsdecode`.
+    """
+
+    path: str
+    kind: ChangeKind
+    directory: bool = False
+    """Whether a directory stands there; for REMOVED, stood there."""
+    new_path: str = ""
+    """Where it stands now; only with RENAMED."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """Some of the differences, in no order that means anything."""
+
+    changes: Sequence[Change]
+    more: bool
+    """Whether there are more than were asked for."""
+
+
 class Zfs(Protocol):
     """OpenZFS on one node."""
 
@@ -182,13 +219,13 @@ class Zfs(Protocol):
         native ones that do not apply have the value `-`. One process, however many roots.
         """
 
-    def create(self, name: str, properties: Mapping[str, str]) -> None:
+    def create(self, name: str, properties: Mapping[str, str], *, key: WrappingKey | None = None) -> None:
         """Create a filesystem with local properties; it is not mounted.
 
         The properties land in a later transaction group than the filesystem: a power cut can leave it without them.
 
-        An encrypted one names a key file on the node by `keylocation=file://…`; the key itself never passes through
-        here.
+        An encrypted one names a key file on the node by `keylocation=file://…`, or has `keylocation=prompt` and `key`.
+        Its key is loaded.
         Raises AlreadyExists, NotFound (the parent), InvalidValue, OutOfSpace, KeyUnavailable.
         """
 
@@ -242,6 +279,20 @@ class Zfs(Protocol):
     def holds(self, snapshots: Sequence[str]) -> Sequence[Hold]:
         """Return the user holds of the given snapshots. Raises NotFound."""
 
+    def diff(self, snapshot: str, dataset: str, *, limit: int = 50) -> Diff:
+        """Return what differs between a snapshot and a dataset: its own, or one that descends from it by clones.
+
+        At most `limit` differences are read; 0 asks whether there are any. The dataset must be mounted, and so must the
+        filesystem that the snapshot belongs to now, which is another one for a clone, and for a former head after a
+        promote. Read-only mounts will do, a mounted snapshot will not. Where the name now leads to something else, a
+        path comes twice, REMOVED and ADDED; so may a renamed one. What a renamed directory holds is not told one by
+        one. Extended attributes that are kept as files come as `name/<xattrdir>/attribute`. A file that was removed and
+        is still open is not told, but the directory is.
+        An empty answer is the only proof that nothing changed: `written` of an untouched clone can be 1 KiB.
+        While it runs, the dataset has a snapshot `zfs-diff-…`, which is gone when it ends, however it ends.
+        Raises NotFound (the snapshot or the dataset), NotMounted, InvalidValue (the dataset does not descend from it).
+        """
+
     def program(self, pool: str, source: str, arguments: Sequence[str], *, sync: bool = True) -> ProgramValue:
         """Run a channel program (zfs-program(8)): all its changes land in one transaction group.
 
@@ -252,10 +303,24 @@ class Zfs(Protocol):
         Raises ProgramFailed with the program's error, PoolNotFound.
         """
 
-    def load_key(self, name: str) -> None:
-        """Load the key of an encryption root from its keylocation; nothing happens when it is loaded already.
+    def load_key(self, name: str, key: WrappingKey | None = None) -> None:
+        """Load the key of an encryption root: the one given, else from its keylocation.
 
-        Raises NotFound, KeyUnavailable (the file is missing or holds another key).
+        Nothing happens when it is loaded already. Raises NotFound, KeyUnavailable (the file is missing, or nothing is
+        given and keylocation=prompt), KeyWrong.
+        """
+
+    def opens(self, name: str, key: WrappingKey) -> bool:
+        """Return whether a key is that of an encryption root, loaded or not; nothing changes (zfs-load-key(8), `-n`).
+
+        Raises NotFound, InvalidValue (no encryption root).
+        """
+
+    def change_key(self, name: str, key: WrappingKey) -> None:
+        """Wrap the keys of an encryption root and of all below it with another wrapping key (zfs-change-key(8)).
+
+        One transaction group; afterwards the new key is loaded, `keylocation=prompt` and `keyformat=raw`. Raises
+        NotFound, KeyUnavailable while the present one is not loaded, InvalidValue (not encrypted).
         """
 
     def unload_key(self, name: str) -> None:

@@ -26,7 +26,24 @@ APPLIED = f"{PROPERTY_PREFIX}applied"
 RELEASED = f"{PROPERTY_PREFIX}released"
 """When the Repository object was deleted and the data kept (RFC 3339)."""
 
-USER_PROPERTIES = (LAYOUT_PROPERTY, UID, IDENTITY, HEAD, APPLIED, RELEASED)
+VERSION = f"{PROPERTY_PREFIX}version"
+"""On the parent: the version that the head generation carries; absent until the first commit."""
+TRANSACTION = f"{PROPERTY_PREFIX}transaction"
+"""On the parent: the transaction that moved the head last. On a generation and on a version's snapshot: the one that
+made it.
+"""
+MANIFEST = f"{PROPERTY_PREFIX}manifest"
+"""On a version's snapshot: the digest of its manifest."""
+
+ACCEPTED = f"{PROPERTY_PREFIX}accepted"
+"""On the parent: `VERSION:BYTES`, how much `written` the head has of which is known that it is no content. On a former
+head that is about to be destroyed: the same of it, under the version that came after.
+"""
+
+KEY = f"{PROPERTY_PREFIX}key"
+"""On the parent: fingerprint of the wrapping key that it is known to have (`WrappingKey.fingerprint`)."""
+
+USER_PROPERTIES = (LAYOUT_PROPERTY, UID, IDENTITY, HEAD, VERSION, TRANSACTION, ACCEPTED, APPLIED, RELEASED, KEY)
 
 
 def unfinished(dataset: str, uid: str) -> str:
@@ -47,6 +64,16 @@ def holder(mountpoint: str) -> str:
 def generation_directory(mountpoint: str, generation: str) -> str:
     """Return where a generation is mounted: `/srv/dsg/.justice/g1`."""
     return f"{holder(mountpoint)}/{generation}"
+
+
+def workshop(mountpoint: str) -> str:
+    """Return the directory in which transactions' parts are mounted, closed to everybody but the operator."""
+    return f"{holder(mountpoint)}/.open"
+
+
+def part_directory(mountpoint: str, name: str) -> str:
+    """Return where a transaction's part is mounted: `/srv/dsg/.justice/.open/stage-UID`."""
+    return f"{workshop(mountpoint)}/{name}"
 
 
 def link_target(mountpoint: str, generation: str) -> str:

@@ -20,11 +20,13 @@ _READ = (
     "mountpoint",
     "canmount",
     "encryption",
+    "encryptionroot",
     "keylocation",
     "keystatus",
     "used",
     "available",
     "origin",
+    "written",
     *layout.USER_PROPERTIES,
 )
 _KINDS = (DatasetKind.FILESYSTEM, DatasetKind.VOLUME)

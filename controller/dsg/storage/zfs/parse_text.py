@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from dsg.storage.zfs.commands import POOL_COLUMNS, TYPE
-from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Pool, Property, Scan, Source, Version
+from dsg.storage.zfs.interface import (
+    Change,
+    ChangeKind,
+    Dataset,
+    DatasetKind,
+    Hold,
+    Pool,
+    Property,
+    Scan,
+    Source,
+    Version,
+)
 from dsg.storage.zfs.parse_json import Unparsable, number, with_what_there_is
 from dsg.storage.zfs.status_text import harmless, one_line
 
@@ -104,6 +115,54 @@ def holds(text: str, snapshots: Sequence[str]) -> list[Hold]:
             raise Unparsable(f"`zfs holds` said {line!r}")
         found.append(Hold(name, tag))
     return found
+
+
+# ---- zfs diff
+
+UNLINKED = "(on_delete_queue)"
+"""What zfs-diff(8) prints right after the mount point for a file without a name that somebody has open."""
+_DIFFERENCE = re.compile(
+    r"(?P<mark>[-+MR])\t(?P<type>[BC/>|@P=F?])\t(?P<path>[!-~]+)(?:\t(?:\([-+]\d+\)|(?P<new>/[!-~]*)))?"
+)
+_KINDS = {"+": ChangeKind.ADDED, "-": ChangeKind.REMOVED, "M": ChangeKind.MODIFIED, "R": ChangeKind.RENAMED}
+_ESCAPED = re.compile(r"\\0([0-3][0-7]{2})")
+
+
+def differences(text: str, root: str, *, whole: bool) -> list[Change]:
+    """Parse `zfs diff -F -H` about a dataset that is mounted at `root`; `whole` tells that it ran to its end.
+
+    Every byte beyond visible ASCII, and the backslash, is printed as a backslash and four octal digits, so that a name
+    can hold neither the tab nor the line break that ends it.
+    """
+    *lines, rest = text.split("\n")
+    if rest and whole:
+        raise Unparsable("the output ends in the middle of a line")
+    found = []
+    for line in lines:
+        match = _DIFFERENCE.fullmatch(line)
+        if match is None or (match["mark"] == "R") is not (match["new"] is not None):
+            raise Unparsable(f"`zfs diff` said {line!r}")
+        if unescape(match["path"]) == f"{root}{UNLINKED}":
+            continue
+        new = _relative(match["new"], root, line) if match["new"] is not None else ""
+        path = _relative(match["path"], root, line)
+        found.append(Change(path, _KINDS[match["mark"]], match["type"] == "/", new))
+    return found
+
+
+def unescape(text: str) -> str:
+    """Undo the escapes of zfs-diff(8); bytes that are no UTF-8 become surrogates."""
+    if "\\" in _ESCAPED.sub("", text):
+        raise Unparsable(f"`zfs diff` printed an escape that is not known: {text!r}")
+    raw = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), text).encode("latin-1")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _relative(escaped: str, root: str, line: str) -> str:
+    path, prefix = unescape(escaped), root.rstrip("/") + "/"
+    if not path.startswith(prefix):
+        raise Unparsable(f"`zfs diff` said {line!r}, which is not below {root!r}; was it mounted elsewhere meanwhile?")
+    return path.removeprefix(prefix)
 
 
 # ---- zpool list and zpool status

@@ -7,17 +7,18 @@ from collections.abc import Iterable
 from dsg.api.repository import ZfsStorage
 from dsg.storage.host import PathKind
 from dsg.storage.host_steps import PointLink
+from dsg.storage.keys import Keys
 from dsg.storage.layout import FIRST_GENERATION, is_generation
 from dsg.storage.ownership import owner_text, wanted_owner
 from dsg.storage.repository_type import Cause, Finding, Plan, Problem, Step, Target
-from dsg.storage.zfs import layout, policy
+from dsg.storage.zfs import keying, layout, policy
 from dsg.storage.zfs.interface import Dataset, DatasetKind
 from dsg.storage.zfs.observation import Observation, pool_problem, storage_of
+from dsg.storage.zfs.received import identity_of, take_over
 from dsg.storage.zfs.steps import (
     CreateDataset,
     CreateParent,
     InheritProperties,
-    LoadKey,
     MakeReadOnly,
     Mount,
     SetOwner,
@@ -28,14 +29,19 @@ from dsg.storage.zfs.steps import (
 def plan(target: Target, observed: Observation) -> Plan:
     """Return the steps from what was observed to what the target asks for."""
     storage = storage_of(target)
-    problem = pool_problem(storage, observed) or _ownership_problem(target, storage, observed)
+    problem = pool_problem(storage, observed)
+    if problem is None and (taken := take_over(target, storage, observed)) is not None:
+        return taken
+    problem = problem or _ownership_problem(target, storage, observed)
     if problem is not None:
         return Plan(problem=problem)
     link_problem = _link_problem(storage, observed)
     if observed.parent is None:
-        if link_problem is not None:
-            return Plan(problem=link_problem)
-        return Plan(steps=_creation(target, storage))
+        keys = keying.given(target)
+        missing = link_problem or (keys if isinstance(keys, Problem) else None)
+        if missing is not None:
+            return Plan(problem=missing)
+        return Plan(steps=_creation(target, storage, keys if isinstance(keys, Keys) else None))
     return _upkeep(target, storage, observed, observed.parent, link_problem)
 
 
@@ -63,7 +69,7 @@ def _ownership_problem(target: Target, storage: ZfsStorage, observed: Observatio
 
 
 def _adoption_problem(target: Target, storage: ZfsStorage, parent: Dataset) -> Problem | None:
-    identity = parent.local(layout.IDENTITY)
+    identity = identity_of(parent)
     take = f"zfs set {layout.IDENTITY}={target.identity} {storage.dataset}"
     if identity is None:
         return Problem(
@@ -125,12 +131,15 @@ def _link_problem(storage: ZfsStorage, observed: Observation) -> Problem | None:
     return None
 
 
-def _creation(target: Target, storage: ZfsStorage) -> tuple[Step, ...]:
+def _creation(target: Target, storage: ZfsStorage, keys: Keys | None) -> tuple[Step, ...]:
     values = policy.creation_values(policy.parent_values(storage)) | policy.identity_values(target)
     if storage.encryption is not None:
         values |= {"encryption": storage.encryption.algorithm, "keyformat": "raw"}
+    if keys is not None:
+        values |= keying.identifying(target, keys)
     unfinished = layout.unfinished(storage.dataset, target.uid)
-    parent = CreateParent(Cause.CREATE, storage.dataset, unfinished, tuple(values.items()))
+    key = None if keys is None else keys.current
+    parent = CreateParent(Cause.CREATE, storage.dataset, unfinished, tuple(values.items()), key)
     return (parent, *_first_generation(target, storage, create=True))
 
 
@@ -167,16 +176,18 @@ def _upkeep(
         steps.append(SetProperties(Cause.ADOPT, parent.name, tuple(policy.identity_values(target).items())))
     if parent.local(layout.RELEASED) is not None:
         steps.append(InheritProperties(Cause.ADOPT, parent.name, (layout.RELEASED,)))
-    if parent.value("keystatus") == "unavailable":
-        steps.append(LoadKey(Cause.REVEAL, parent.name))
+    if (mismatch := _encryption_problem(storage, parent)) is not None:
+        return Plan(problem=mismatch)
+    key = keying.plan(target, storage, parent)
+    if key.problem is not None:
+        return Plan(problem=key.problem)
+    steps += key.steps
     if observed.head is None:
         if link_problem is not None:
             return Plan(tuple(steps), problem=link_problem)
         missing = FIRST_GENERATION not in observed.children
         return Plan((*steps, *_first_generation(target, storage, create=missing)))
-    if (mismatch := _encryption_problem(storage, parent)) is not None:
-        return Plan(problem=mismatch)
-    drift: list[Finding] = []
+    drift = list(key.drift)
     policy_steps = _policy_steps(target, storage, observed, parent, drift)
     applied = policy.read_record(parent.local(layout.APPLIED))
     # An interrupted change of owner leaves the mount writable: that was us.
@@ -188,8 +199,17 @@ def _upkeep(
 
 
 def _encryption_problem(storage: ZfsStorage, parent: Dataset) -> Problem | None:
-    if storage.encryption is None or parent.value("encryption") == storage.encryption.algorithm:
+    if storage.encryption is None:
         return None
+    if parent.value("encryption") == storage.encryption.algorithm:
+        root = parent.value("encryptionroot")
+        if root == parent.name:
+            return None
+        return Problem(
+            "PropertyRefused",
+            f"the key of dataset {storage.dataset} is that of {root} above it, which this Repository does not own; "
+            "leave spec.storage.encryption out, or give the dataset a key of its own (zfs-change-key(8))",
+        )
     return Problem(
         "PropertyRefused",
         f"dataset {storage.dataset} has encryption={parent.value('encryption')}, and ZFS can't change that to "
@@ -276,7 +296,8 @@ def _reveal_steps(
     if link_problem is not None:
         return steps, link_problem
     link, target = observed.link, layout.link_target(storage.mountpoint, head)
-    if link is None:
+    if link is None or (link.target != target and link.target.startswith(layout.link_target(storage.mountpoint, ""))):
+        # To another generation: a commit whose reveal was interrupted.
         steps.append(PointLink(Cause.REVEAL, storage.mountpoint, target))
     elif link.target != target:
         finding = Finding(storage.mountpoint, "link", target, link.target)

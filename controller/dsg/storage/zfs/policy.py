@@ -45,7 +45,8 @@ def parent_values(storage: ZfsStorage) -> dict[str, str | None]:
     """Return what the parent dataset's own properties should be."""
     fixed: dict[str, str | None] = {"mountpoint": "legacy", "canmount": "off"}
     if storage.encryption is not None:
-        fixed["keylocation"] = f"file://{storage.encryption.key_file}"
+        file = storage.encryption.key_file
+        fixed["keylocation"] = "prompt" if file is None else f"file://{file}"
     return fixed | wanted(storage.properties, Place.PARENT)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dsg.storage.host import PathKind
 from dsg.storage.host_steps import RemoveDirectory, RemoveLink
-from dsg.storage.layout import is_generation, is_version
+from dsg.storage.layout import is_generation, is_version, part_name
 from dsg.storage.repository_type import Cause, Plan, Problem, Step, Target
 from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Zfs
@@ -91,6 +91,9 @@ def _hide(target: Target, observed: Observation, *, may_stay: bool) -> list[Step
             steps.append(RemoveDirectory(Cause.REMOVE, directory))
         elif mount.dataset == f"{storage.dataset}/{generation}":
             steps.append(Unmount(Cause.REMOVE, directory, may_stay=may_stay))
+    for name in sorted(name for name in observed.children if part_name(name) is not None):
+        steps.append(Unmount(Cause.REMOVE, layout.part_directory(storage.mountpoint, name), may_stay=may_stay))
+    steps.append(RemoveDirectory(Cause.REMOVE, layout.workshop(storage.mountpoint)))
     steps.append(RemoveDirectory(Cause.REMOVE, layout.holder(storage.mountpoint)))
     return steps
 
@@ -122,7 +125,7 @@ def _foreign(parent: str, found: Inventory) -> list[str]:
         below = name.removeprefix(parent + "/")
         match dataset.kind:
             case DatasetKind.FILESYSTEM:
-                known = is_generation(below)
+                known = is_generation(below) or part_name(below) is not None
             case DatasetKind.SNAPSHOT:
                 generation, _, version = below.partition("@")
                 known = is_generation(generation) and is_version(version)

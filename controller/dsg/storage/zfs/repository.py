@@ -9,8 +9,9 @@ from dsg.api.sizes import from_bytes
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host
 from dsg.storage.host_steps import HostStep
-from dsg.storage.repository_type import Plan, Target
-from dsg.storage.zfs import layout, planning, removal
+from dsg.storage.keys import KeyNeed, Keys
+from dsg.storage.repository_type import Outline, Plan, Target
+from dsg.storage.zfs import keying, layout, planning, removal
 from dsg.storage.zfs.interface import Zfs
 from dsg.storage.zfs.observation import Observation, observe, storage_of
 from dsg.storage.zfs.removal import Inventory
@@ -34,6 +35,14 @@ class ZfsRepositories:
         if isinstance(observed, StorageError):
             raise observed
         return removal.inventory(self._zfs, target, observed)
+
+    def key_need(self, target: Target, observed: Observation) -> KeyNeed:
+        """Return what planning needs of the target's Secret."""
+        return keying.need(target, observed)
+
+    def key_fits(self, target: Target, observed: Observation, keys: Keys) -> bool:
+        """Try whether a target's open repository has the current key."""
+        return self._zfs.opens(storage_of(target).dataset, keys.current)
 
     def plan(self, target: Target, observed: Observation) -> Plan:
         """Return the steps from what was observed to what the target asks for."""
@@ -68,6 +77,24 @@ class ZfsRepositories:
             # What the pool has left would change the status of every repository in it.
             available=from_bytes(max(0, quota - used)) if quota else "",
             used_percent=round(100 * used / quota) if quota else None,
+            key=keying.state(parent),
+        )
+
+    def outline(self, target: Target, observed: Observation) -> Outline:
+        """Return what was seen of the repository's versions."""
+        storage, parent, head = storage_of(target), observed.parent, observed.head
+        if parent is None or head is None or not removal.owned(target, observed):
+            return Outline()
+        version = parent.local(layout.VERSION) or ""
+        others = tuple(sorted(name for name in observed.children if name != head))
+        written = observed.children[head].number("written") if head in observed.children else 0
+        known = f"{version}:{written}" == parent.local(layout.ACCEPTED)
+        return Outline(
+            head,
+            version,
+            layout.generation_directory(storage.mountpoint, head) if observed.root is not None else "",
+            others,
+            str(written) if version and written and not known else "",
         )
 
     def whereabouts(self, target: Target, observed: Observation) -> str:

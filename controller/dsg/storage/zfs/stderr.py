@@ -18,7 +18,9 @@ from dsg.storage.errors import (
     Held,
     InvalidValue,
     KeyUnavailable,
+    KeyWrong,
     NotFound,
+    NotMounted,
     OutOfSpace,
     PermissionDenied,
     PoolNotFound,
@@ -64,17 +66,23 @@ RULES: tuple[Rule, ...] = (
     Rule(r"no such pool", PoolNotFound, "import the pool on this node (zpool-import(8))"),
     # keys, before the permission errors that they look like
     Rule(r"encryption root's key is not loaded|encryption key not loaded", KeyUnavailable, _KEY),
-    Rule(r"Failed to open key material file|Incorrect key provided", KeyUnavailable, _KEY),
+    Rule(r"Incorrect key provided", KeyWrong, _KEY),
+    Rule(r"Failed to open key material file|: encryption failure", KeyUnavailable, _KEY),
     Rule(r"(Raw|Hex) key too (short|long)|Passphrase too (short|long)|Invalid hex digit", KeyUnavailable, _KEY),
-    Rule(r"Key already unloaded|Key must be loaded|key must be loaded", KeyUnavailable, _KEY),
+    Rule(r"Key already unloaded|[Kk]ey must be loaded|Key is not currently loaded", KeyUnavailable, _KEY),
     Rule(r"keylocation may only be set on encryption roots", InvalidValue),
     Rule(
         r"Key (un)?load error: '.*' is not encrypted|not an encryption root|encryption feature not enabled"
+        r"|Keys must be (un)?loaded for encryption root of|Dataset not encrypted|Keys cannot be changed on clones"
         r"|Keyformat required|Encryption must be turned on|must be loaded for its encryption root",
         InvalidValue,
     ),
     Rule(r"Key unload error: '.*' is busy", Busy, "unmount the datasets below first"),
     Rule(r"Key (un)?load error: Failed to|Key load error: ", KeyUnavailable, _KEY),
+    # comparing
+    Rule(r"Cannot diff an unmounted snapshot", NotMounted, "mount it, and the filesystem that the snapshot belongs to"),
+    Rule(r"Unable to obtain diffs: No such file or directory", NotFound),
+    Rule(r"Unable to obtain diffs: \n   Not an earlier snapshot from the same fs", InvalidValue),
     # what stands in the way
     Rule(r"it's being held", Held, "see `zfs holds`; the hold is released by whoever put it there"),
     Rule(r"(filesystem|volume|snapshot) has (children|dependent clones)", HasDependents),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dsg.storage import errors
 from dsg.storage.host import Host
+from dsg.storage.keys import WrappingKey
 from dsg.storage.repository_type import StepBase
+from dsg.storage.zfs import layout
 from dsg.storage.zfs.interface import Zfs
 
 
@@ -58,6 +60,8 @@ class CreateParent(ZfsStep):
     unfinished: str
     """Where it is made; see `layout.unfinished`."""
     properties: tuple[tuple[str, str], ...]
+    key: WrappingKey | None = field(default=None, repr=False)
+    """For a dataset with keylocation=prompt."""
 
     def describe(self) -> str:
         """Return what the step does, in one line."""
@@ -66,10 +70,10 @@ class CreateParent(ZfsStep):
     def apply(self, zfs: Zfs, host: Host) -> None:
         """Create and rename it; what an interrupted attempt left is replaced."""
         try:
-            zfs.create(self.unfinished, dict(self.properties))
+            zfs.create(self.unfinished, dict(self.properties), key=self.key)
         except errors.AlreadyExists:
             zfs.destroy(self.unfinished)
-            zfs.create(self.unfinished, dict(self.properties))
+            zfs.create(self.unfinished, dict(self.properties), key=self.key)
         zfs.rename(self.unfinished, self.dataset)
 
 
@@ -136,6 +140,52 @@ class LoadKey(ZfsStep):
     def apply(self, zfs: Zfs, host: Host) -> None:
         """Load it."""
         zfs.load_key(self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadKeyOf(ZfsStep):
+    """Load the encryption key that a Secret holds: the first of several that opens the dataset."""
+
+    dataset: str
+    source: str
+    keys: tuple[WrappingKey, ...] = field(repr=False)
+    hint: str
+    """What to do when none opens it."""
+
+    def describe(self) -> str:
+        """Return what the step does, in one line."""
+        return f"load the key of {self.dataset} from {self.source}"
+
+    def apply(self, zfs: Zfs, host: Host) -> None:
+        """Load it. Raises KeyWrong when none opens the dataset."""
+        for key in self.keys:
+            try:
+                zfs.load_key(self.dataset, key)
+            except errors.KeyWrong:
+                continue
+            return
+        text = f"dataset {self.dataset} is locked, and {self.source} holds another key than it has; {self.hint}"
+        raise errors.KeyWrong(text, subject=self.dataset)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceKey(ZfsStep):
+    """Give a dataset whose key is loaded the key that its Secret holds, and note which one it has."""
+
+    dataset: str
+    source: str
+    fingerprint: str
+    key: WrappingKey = field(repr=False)
+
+    def describe(self) -> str:
+        """Return what the step does, in one line."""
+        return f"let {self.dataset} have the key that {self.source} holds"
+
+    def apply(self, zfs: Zfs, host: Host) -> None:
+        """Replace it, unless an interrupted attempt already has; then note it."""
+        if not zfs.opens(self.dataset, self.key):
+            zfs.change_key(self.dataset, self.key)
+        zfs.set_properties(self.dataset, {layout.KEY: self.fingerprint})
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,13 @@ class Own(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class MountPoint:
-    """One place where a filesystem is mounted; memory only. All mounts of one filesystem share `read_only`."""
+    """One place where a filesystem or a snapshot of it is mounted; memory only.
+
+    All mounts of one filesystem share `read_only`; a snapshot's is always so.
+    """
 
     filesystem: Filesystem
+    """For a snapshot: the one it belongs to, which cannot change while it is mounted."""
     directory: str
     read_only: bool
     number: int
@@ -51,6 +55,17 @@ class MountPoint:
     """The number of the mount that holds the directory mounted on; 0 is the node's own file system."""
     place: str
     """The directory's path within that mount."""
+    snapshot: Snapshot | None = None
+
+    @property
+    def source(self) -> str:
+        """The name of what is mounted, as mountinfo shows it."""
+        return self.filesystem.name if self.snapshot is None else self.snapshot.full_name
+
+    @property
+    def tree(self) -> Tree:
+        """What is seen there."""
+        return self.filesystem.tree if self.snapshot is None else self.snapshot.tree
 
 
 @dataclass(eq=False, slots=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from dsg.storage.errors import StorageError
 from dsg.storage.host import Host
+from dsg.storage.trees import Trees
 from dsg.storage.zfs.interface import Zfs
 
 
@@ -51,6 +52,8 @@ def _methods(protocol: type) -> list[str]:
 
 
 OPERATIONS: tuple[str, ...] = tuple(
-    f"{area}.{name}" for area, protocol in (("zfs", Zfs), ("host", Host)) for name in _methods(protocol)
+    f"{area}.{name}"
+    for area, protocol in (("zfs", Zfs), ("host", Host), ("trees", Trees))
+    for name in _methods(protocol)
 )
-"""Every operation of both interfaces, read from the interfaces themselves."""
+"""Every operation of the interfaces, read from the interfaces themselves."""

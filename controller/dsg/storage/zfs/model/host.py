@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dsg.storage.errors import AlreadyExists, Busy, CommandFailed, HasDependents, InvalidValue, KeyUnavailable, NotFound
-from dsg.storage.host import Mount, PathKind, PathState
+from dsg.storage.host import Mount, PathKind, PathState, is_snapshot
 from dsg.storage.zfs.model.dataset import MountPoint
 from dsg.storage.zfs.model.namespace import ROOT, Place
 from dsg.storage.zfs.model.node import ModelNode
@@ -25,20 +25,26 @@ class ModelHost:
     @operation("host", starts_process=False)
     def mounts(self) -> Sequence[Mount]:
         """See `Host.mounts`."""
-        return [
-            Mount(point.filesystem.name, point.directory, point.read_only) for point in self.node.files.mounts.values()
-        ]
+        return [Mount(point.source, point.directory, point.read_only) for point in self.node.files.mounts.values()]
 
     @operation("host")
     def mount(self, dataset: str, directory: str, *, read_only: bool) -> None:
         """See `Host.mount`. The flag beats the readonly property, unless the pool itself is read-only."""
         pool = self.node.pool(dataset)
-        filesystem = pool.filesystem(dataset)
+        snapshot = pool.snapshot(dataset) if is_snapshot(dataset) else None
+        filesystem = pool.filesystem(dataset) if snapshot is None else snapshot.filesystem
         place, entry = self.node.files.existing(directory, follow=True)
         if entry.kind is not PathKind.DIRECTORY:
             raise NotFound(f"'{directory}' is not a directory", subject=directory)
         if self.node.files.mounted_at(place) is not None:
             raise Busy(f"something is mounted at '{directory}' already", subject=directory)
+        if snapshot is not None:
+            pool.require_key(filesystem, KeyUnavailable, "mount")
+            if self.node.files.tree(place.mount).names(place.path):
+                raise Busy(f"cannot mount '{dataset}': '{directory}' is not empty", subject=directory)
+            self.node.files.attach(filesystem, place, read_only=True, snapshot=snapshot)
+            pool.long_holds[snapshot] += 1
+            return
         mountpoint = filesystem.setting("mountpoint")
         if mountpoint != "legacy":
             text = (
@@ -55,6 +61,10 @@ class ModelHost:
     def remount(self, directory: str, *, read_only: bool) -> None:
         """See `Host.remount`. Every mount of the filesystem follows."""
         point = self._mounted(directory)
+        if point.snapshot is not None:
+            if not read_only:
+                raise InvalidValue(f"'{directory}' shows a snapshot, which is never writable", subject=directory)
+            return
         if read_only and self.node.in_use(point.number, writing=True):
             raise Busy(f"'{directory}' has files open for writing", subject=directory)
         pool = self.node.pool(point.filesystem.name)
@@ -68,6 +78,8 @@ class ModelHost:
         if self.node.in_use(point.number) or self.node.files.nested(point):
             raise Busy(f"'{directory}' is in use", subject=directory)
         self.node.files.detach(point)
+        if point.snapshot is not None:
+            self.node.pool(point.source).long_holds[point.snapshot] -= 1
 
     def _mounted(self, directory: str) -> MountPoint:
         place = self.node.files.resolve(directory, follow=True)
@@ -85,7 +97,7 @@ class ModelHost:
             return None
         if entry.kind is PathKind.LINK:
             return PathState(entry.kind, entry.uid, entry.gid, 0o777, entry.target)
-        empty = not self.node.files.tree(place.mount).counts.get(place.path)
+        empty = not self.node.files.tree(place.mount).children.get(place.path)
         return PathState(entry.kind, entry.uid, entry.gid, entry.mode, empty=empty)
 
     @operation("host", starts_process=False)
@@ -110,10 +122,10 @@ class ModelHost:
             raise AlreadyExists(f"'{path}' is no directory", subject=path)
         if self.node.files.mounted_at(place) is not None or place.path == "":
             raise Busy(f"'{path}' is a mount point", subject=path)
-        if self.node.files.tree(place.mount).counts.get(place.path):
+        if self.node.files.tree(place.mount).children.get(place.path):
             raise HasDependents(f"'{path}' is not empty", subject=path)
-        self.node.put(place, None)
-        self.node.change_in_memory()
+        self.node.put(place, None, durable=True)
+        self._fsync(place)
 
     @operation("host", starts_process=False)
     def set_owner(self, path: str, *, uid: int, gid: int, mode: int) -> None:

@@ -1,4 +1,4 @@
-"""Native encryption, as far as this project uses it: keys from files, one wrapping key per encryption root."""
+"""Native encryption, as far as this project uses it: keys given or from files, one wrapping key per encryption root."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import errno
 import re
 from collections.abc import Callable, Mapping
 
-from dsg.storage.errors import Busy, InvalidValue, KeyUnavailable
-from dsg.storage.zfs.model.dataset import Filesystem
+from dsg.storage.errors import Busy, InvalidValue, KeyUnavailable, KeyWrong
+from dsg.storage.keys import WrappingKey
+from dsg.storage.zfs.model.dataset import Filesystem, stored
 from dsg.storage.zfs.model.pool import ModelPool, refuse
 
 ReadKey = Callable[[str], bytes | None]
@@ -23,7 +24,9 @@ def _bad(name: str, message: str) -> None:
     refuse(errno.EINVAL, InvalidValue, f"cannot create '{name}': {message}", name)
 
 
-def _material(name: str, keyformat: str, location: str, read: ReadKey) -> bytes:
+def _material(name: str, keyformat: str, location: str, read: ReadKey, key: WrappingKey | None) -> bytes:
+    if location == "prompt" and key is not None:
+        return key.reveal()
     if not location.startswith("file://"):
         text = f"'{name}': no key can be read from keylocation={location} without a terminal or a network"
         refuse(errno.EINVAL, KeyUnavailable, text, name)
@@ -58,7 +61,12 @@ class NewKey:
 
 
 def plan(
-    pool: ModelPool, name: str, values: Mapping[str, str], parent: Filesystem | None, read: ReadKey
+    pool: ModelPool,
+    name: str,
+    values: Mapping[str, str],
+    parent: Filesystem | None,
+    read: ReadKey,
+    key: WrappingKey | None = None,
 ) -> NewKey | None:
     """Return how a new filesystem is to be encrypted; None when it is not. Refuses contradictory properties."""
     above = parent.encryption_root if parent is not None else None
@@ -81,7 +89,7 @@ def plan(
         inherited = parent.once.get("encryption", DEFAULT_CIPHER) if parent is not None else DEFAULT_CIPHER
         chosen = cipher if values.get("encryption", "on") != "on" else inherited
         return NewKey(chosen, above, "", "", b"")
-    return NewKey(cipher, None, keyformat, location, _material(name, keyformat, location, read))
+    return NewKey(cipher, None, keyformat, location, _material(name, keyformat, location, read, key))
 
 
 def apply(pool: ModelPool, filesystem: Filesystem, key: NewKey) -> None:
@@ -107,15 +115,32 @@ def _root(pool: ModelPool, name: str, verb: str) -> Filesystem:
     return filesystem
 
 
-def load(pool: ModelPool, name: str, read: ReadKey) -> None:
-    """Load an encryption root's key from its keylocation; nothing happens when it is loaded."""
+def load(pool: ModelPool, name: str, read: ReadKey, key: WrappingKey | None = None) -> None:
+    """Load an encryption root's key, the one given or from its keylocation; nothing happens when it is loaded."""
     root = _root(pool, name, "load")
     if root in pool.loaded:
         return
-    location = root.setting("keylocation") or "none"
-    if _material(name, root.once["keyformat"], location, read) != root.key:
-        refuse(errno.EACCES, KeyUnavailable, f"Key load error: Incorrect key provided for '{name}'.", name)
+    location = "prompt" if key is not None else root.setting("keylocation") or "none"
+    if _material(name, root.once["keyformat"], location, read, key) != root.key:
+        refuse(errno.EACCES, KeyWrong, f"Key load error: Incorrect key provided for '{name}'.", name)
     pool.loaded.add(root)
+
+
+def opens(pool: ModelPool, name: str, key: WrappingKey) -> bool:
+    """Return whether a key is that of an encryption root."""
+    return key.reveal() == _root(pool, name, "load").key
+
+
+def change(pool: ModelPool, name: str, key: WrappingKey) -> None:
+    """Replace an encryption root's key, which must be loaded, by a raw one that is given."""
+    root = _root(pool, name, "change")
+    pool.require_change(name)
+    if root not in pool.loaded:
+        refuse(errno.EACCES, KeyUnavailable, f"Key change error: Key must be loaded for '{name}'.", name)
+    pool.journal.set(root, "key", key.reveal())
+    pool.journal.put(root.once, "keyformat", "raw")
+    pool.journal.put(root.local, "keylocation", stored(name, "prompt"))
+    pool.event(name)
 
 
 def unload(pool: ModelPool, name: str) -> None:
@@ -123,6 +148,8 @@ def unload(pool: ModelPool, name: str) -> None:
     root = _root(pool, name, "unload")
     if root not in pool.loaded:
         refuse(errno.EACCES, KeyUnavailable, f"Key unload error: Key already unloaded for '{name}'.", name)
-    if any(other.mounted for other in pool.datasets.values() if other.encryption_root is root):
+    below = [other for other in pool.datasets.values() if other.encryption_root is root]
+    read = {snapshot.filesystem for snapshot, readers in pool.long_holds.items() if readers}
+    if any(other.mounted or other in read for other in below):
         refuse(errno.EBUSY, Busy, f"Key unload error: '{name}' is busy.", name)
     pool.loaded.discard(root)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from dsg.storage.errors import AlreadyExists, InvalidValue, NotFound
 from dsg.storage.host import PathKind
-from dsg.storage.zfs.model.dataset import Filesystem, MountPoint
+from dsg.storage.zfs.model.dataset import Filesystem, MountPoint, Snapshot
 from dsg.storage.zfs.model.tree import Entry, Tree, above
 
 ROOT = 0
@@ -81,7 +81,7 @@ class Namespace:
 
     def tree(self, mount: int) -> Tree:
         """Return what a mount shows."""
-        return self.own.tree if mount == ROOT else self.mounts[mount].filesystem.tree
+        return self.own.tree if mount == ROOT else self.mounts[mount].tree
 
     def entry(self, place: Place) -> Entry | None:
         """Return what stands at a place."""
@@ -96,30 +96,51 @@ class Namespace:
         """
         if not path.startswith("/"):
             raise InvalidValue(f"'{path}' is not an absolute path", subject=path)
-        place = Place(*self._cross(ROOT, ""), "/")
+        mount, inner = self._cross(ROOT, "")
+        absolute = "/"
         todo = [part for part in reversed(path.split("/")) if part not in {"", "."}]
         links = 0
         while todo:
             part = todo.pop()
-            here = self.entry(place)
+            here = self.tree(mount).entries.get(inner)
             if here is None or here.kind is not PathKind.DIRECTORY:
                 return None
             if part == "..":
-                place = self._plain(above(place.absolute.strip("/")))
+                upper = self._plain(above(absolute.strip("/")))
+                mount, inner, absolute = upper.mount, upper.path, upper.absolute
                 continue
-            inner = f"{place.path}/{part}" if place.path else part
-            step = Place(*self._cross(place.mount, inner), place.absolute.rstrip("/") + "/" + part)
-            found = self.entry(step)
+            next_mount, next_inner = self._cross(mount, f"{inner}/{part}" if inner else part)
+            found = self.tree(next_mount).entries.get(next_inner)
             if found is not None and found.kind is PathKind.LINK and (todo or follow):
                 links += 1
                 if links > MAX_LINKS:
                     raise InvalidValue(f"'{path}': too many levels of symbolic links", subject=path)
                 todo.extend(p for p in reversed(found.target.split("/")) if p not in {"", "."})
                 if found.target.startswith("/"):
-                    place = Place(*self._cross(ROOT, ""), "/")
+                    mount, inner = self._cross(ROOT, "")
+                    absolute = "/"
                 continue
-            place = step
-        return place
+            mount, inner = next_mount, next_inner
+            absolute = f"{absolute}/{part}" if absolute != "/" else f"/{part}"
+        return Place(mount, inner, absolute)
+
+    def below(self, place: Place, names: Iterable[str]) -> Place | None:
+        """Return where names lead from a place; None where a link or a file is on the way, or nothing.
+
+        The last one may be missing, or a link.
+        """
+        mount, path, absolute = place.mount, place.path, place.absolute
+        for name in names:
+            here = self.tree(mount).entries.get(path)
+            if here is None or here.kind is not PathKind.DIRECTORY:
+                return None
+            mount, path = self._cross(mount, f"{path}/{name}" if path else name)
+            absolute = f"{absolute}/{name}" if absolute != "/" else f"/{name}"
+        return Place(mount, path, absolute)
+
+    def mounted_on(self, mount: int, path: str) -> bool:
+        """Whether something is mounted on a directory of a mount."""
+        return (mount, path) in self._at
 
     def _plain(self, path: str) -> Place:
         """Return the place of a path that has no links in it."""
@@ -161,20 +182,24 @@ class Namespace:
 
     # ---- mounts
 
-    def attach(self, filesystem: Filesystem, place: Place, *, read_only: bool) -> MountPoint:
-        """Mount a filesystem over a place."""
-        point = MountPoint(filesystem, place.absolute, read_only, self._next, place.mount, place.path)
+    def attach(
+        self, filesystem: Filesystem, place: Place, *, read_only: bool, snapshot: Snapshot | None = None
+    ) -> MountPoint:
+        """Mount a filesystem, or a snapshot of it, over a place."""
+        point = MountPoint(filesystem, place.absolute, read_only, self._next, place.mount, place.path, snapshot)
         self._next += 1
         self.mounts[point.number] = point
         self._at[place.mount, place.path] = point.number
-        filesystem.mounts.append(point)
+        if snapshot is None:
+            filesystem.mounts.append(point)
         return point
 
     def detach(self, point: MountPoint) -> None:
         """Take a mount away."""
         del self.mounts[point.number]
         del self._at[point.within, point.place]
-        point.filesystem.mounts.remove(point)
+        if point.snapshot is None:
+            point.filesystem.mounts.remove(point)
 
     def mounted_at(self, place: Place) -> MountPoint | None:
         """Return the mount whose root a place is."""

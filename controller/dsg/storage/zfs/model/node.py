@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from dsg.storage.errors import (
@@ -30,6 +31,14 @@ from dsg.storage.zfs.model.tree import Entry, above
 
 GIB = 1 << 30
 T = TypeVar("T")
+
+
+@dataclass(eq=False, slots=True)
+class OpenFile:
+    """A file that a process has open; it has no path any more when it was removed or replaced."""
+
+    mount: int
+    path: str | None
 
 
 class ModelNode:
@@ -62,6 +71,8 @@ class ModelNode:
         self._streams: list[ModelEventStream] = []
         self._users: Counter[int] = Counter()
         self._writers: Counter[int] = Counter()
+        self._open: list[OpenFile] = []
+        """What is open for writing."""
 
     # ---- running operations
 
@@ -199,6 +210,7 @@ class ModelNode:
             self.key_files = {path: key for path, key in self.key_files.items() if not path.startswith("/run/")}
             self._users.clear()
             self._writers.clear()
+            self._open.clear()
             streams, self._streams = self._streams, []
             for stream in streams:
                 stream.fail("the node lost power")
@@ -261,9 +273,17 @@ class ModelNode:
                     inner = "/".join(parts[:count])
                     if inner not in filesystem.tree.entries:
                         pool.put_entry(filesystem, inner, Entry(PathKind.DIRECTORY), durable=sync)
-                pool.put_entry(filesystem, "/".join(parts), Entry(PathKind.OTHER, mode=0o644, data=data), durable=sync)
+                pool.put_entry(filesystem, "/".join(parts), self.new_file(data), durable=sync)
             except Refusal as refusal:
                 raise refusal.error from None
+
+    def now(self) -> int:
+        """Return the time in nanoseconds since 1970."""
+        return int(self.clock() * 1e9)
+
+    def new_file(self, data: bytes) -> Entry:
+        """Return a file that is written now."""
+        return Entry(PathKind.OTHER, mode=0o644, data=data, mtime=self.now())
 
     def remove(self, dataset: str, path: str) -> None:
         """Remove a file, link or empty directory of a filesystem. Raises NotFound, Busy where it is not empty."""
@@ -272,7 +292,7 @@ class ModelNode:
             inner = path.strip("/")
             if inner not in filesystem.tree.entries:
                 raise NotFound(f"'{path}' does not exist in '{dataset}'", subject=path)
-            if filesystem.tree.counts.get(inner):
+            if filesystem.tree.children.get(inner):
                 raise Busy(f"'{path}' in '{dataset}' is not empty", subject=path)
             try:
                 self.pool(dataset).put_entry(filesystem, inner, None)
@@ -303,7 +323,7 @@ class ModelNode:
             place = self.files.resolve(path, follow=True)
             if place is None or self.files.tree(place.mount).entries.get(above(place.path)) is None:
                 raise NotFound(f"'{path}': no such directory", subject=path)
-            self.put(place, Entry(PathKind.OTHER, mode=0o644, data=data), durable=sync)
+            self.put(place, self.new_file(data), durable=sync)
             if sync and place.mount == ROOT:
                 self.files.own.fsync(above(place.path))
 
@@ -327,8 +347,11 @@ class ModelNode:
         with self.lock:
             place, _ = self.files.existing(path, follow=True)
             number, boots = place.mount, self.boots
+            opened = OpenFile(number, place.path)
             self._users[number] += 1
             self._writers[number] += writing
+            if writing:
+                self._open.append(opened)
         try:
             yield
         finally:
@@ -336,10 +359,22 @@ class ModelNode:
                 if self.boots == boots:
                     self._users[number] -= 1
                     self._writers[number] -= writing
+                    if writing:
+                        self._open.remove(opened)
 
     def in_use(self, mount: int, *, writing: bool = False) -> bool:
         """Whether a process uses a mount, or has a file of it open for writing."""
         return (self._writers if writing else self._users)[mount] > 0
+
+    def written(self, place: Place) -> bool:
+        """Whether a process has the file at a place open for writing."""
+        return any(opened.mount == place.mount and opened.path == place.path for opened in self._open)
+
+    def renamed(self, place: Place, path: str | None) -> None:
+        """Note that a file stands at another path of its mount, or has lost its name: who has it open, keeps it."""
+        for opened in self._open:
+            if opened.mount == place.mount and opened.path == place.path:
+                opened.path = path
 
     @contextmanager
     def sending(self, snapshot: str) -> Iterator[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NoReturn
@@ -87,6 +87,8 @@ class ModelPool:
         self.unsynced: set[Filesystem] = set()
         self.intent_log: list[tuple[int, str, Entry | None]] = []
         """Synchronous writes since the last sync, as (filesystem's guid, path, entry): replayed after a power cut."""
+        self.unlogged: dict[int, dict[str, Entry | None]] = {}
+        """The other writes since the last sync, by filesystem's guid and path: lost at a power cut."""
         self.pending: list[ZfsEvent] = []
         self.deliver: Callable[[ZfsEvent], None] = lambda event: None
         self.root = self.new_filesystem(name, DatasetKind.FILESYSTEM, None, self.new_tree(), None)
@@ -216,22 +218,51 @@ class ModelPool:
         """Write or remove one directory, link or file of a filesystem, within its limits.
 
         `durable` also writes the intent log, as fsync(2) does. Refuses as write(2) would: EROFS, ENOSPC, EDQUOT.
+        An entry that has a block keeps it: only the attributes are others.
         """
         self.require_change(filesystem.name)
-        if entry is not None and entry.kind is PathKind.OTHER:
+        if entry is not None and entry.kind is PathKind.OTHER and entry.block is None:
             entry = replace(entry, block=self.block(allocated(len(entry.data))))
         if entry is not None:
             self._check_limits(filesystem, path, entry)
         tree = self.writable_tree(filesystem)
         self.journal.replace(tree, path, entry)
         space.touch(filesystem)
+        unlogged = self.unlogged.setdefault(filesystem.guid, {})
         if durable:
+            # With an entry, the directories above it become durable, and that what was below it is gone.
+            above_it = [other for other in unlogged if path.startswith(f"{other}/")]
+            below_it = [other for other in unlogged if other.startswith(f"{path}/")]
+            self._log(filesystem, {other: unlogged.pop(other) for other in [*above_it, *below_it]})
+            unlogged.pop(path, None)
             self.intent_log.append((filesystem.guid, path, entry))
+        else:
+            unlogged[path] = entry
+
+    def move_entry(self, filesystem: Filesystem, source: str, path: str) -> None:
+        """Give a file or link of a filesystem another path, in place of what is there. Takes no space."""
+        self.require_change(filesystem.name)
+        tree = self.writable_tree(filesystem)
+        entry = tree.entries[source]
+        self.journal.replace(tree, source, None)
+        self.journal.replace(tree, path, entry)
+        space.touch(filesystem)
+        self.unlogged.setdefault(filesystem.guid, {}).update({source: None, path: entry})
+
+    def log_writes(self, filesystem: Filesystem) -> None:
+        """Write what was written to a filesystem to the intent log, as syncfs(2) does; what was not yet."""
+        self._log(filesystem, self.unlogged.pop(filesystem.guid, {}))
+
+    def _log(self, filesystem: Filesystem, written: Mapping[str, Entry | None]) -> None:
+        there = sorted((path, entry) for path, entry in written.items() if entry is not None)
+        gone = sorted((path for path, entry in written.items() if entry is None), reverse=True)
+        self.intent_log += [(filesystem.guid, path, entry) for path, entry in there]
+        self.intent_log += [(filesystem.guid, path, None) for path in gone]
 
     def _check_limits(self, filesystem: Filesystem, path: str, entry: Entry) -> None:
         before = filesystem.tree.entries.get(path)
         freed = before.block.size if before is not None and before.block is not None else 0
-        if before is not None and before.block is not None:
+        if before is not None and before.block is not None and before.block is not entry.block:
             snapshots = space.line(filesystem)
             last = snapshots[-1].txg if snapshots else (filesystem.origin.txg if filesystem.origin else 0)
             if before.block.birth <= last:
@@ -282,6 +313,7 @@ class ModelPool:
         self.settle()
         self.journal.forget()
         self.intent_log.clear()
+        self.unlogged.clear()
         self.txg += 1
         events, self.pending = self.pending, []
         for event in events:
@@ -291,6 +323,7 @@ class ModelPool:
         """Go back to the last transaction group on disk, then replay the intent log."""
         self.journal.undo()
         self.pending.clear()
+        self.unlogged.clear()
         self.loaded.clear()
         self.long_holds.clear()
         for filesystem in self.datasets.values():

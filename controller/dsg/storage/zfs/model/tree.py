@@ -23,7 +23,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One directory, link or file."""
+    """One directory, link or file. `mtime` is in nanoseconds since 1970; that of directories is not kept."""
 
     kind: PathKind
     uid: int = 0
@@ -32,6 +32,7 @@ class Entry:
     target: str = ""
     data: bytes = b""
     block: Block | None = None
+    mtime: int = 0
 
 
 def allocated(length: int) -> int:
@@ -50,12 +51,12 @@ class Tree:
     `frozen` trees belong to a snapshot, or to a clone that has not written yet; a writer copies them first.
     """
 
-    __slots__ = ("blocks", "counts", "entries", "frozen", "metadata", "size")
+    __slots__ = ("blocks", "children", "entries", "frozen", "metadata", "size")
 
     def __init__(self, root: Entry, metadata: Block | None = None) -> None:
         self.entries: dict[str, Entry] = {"": root}
-        self.counts: dict[str, int] = {}
-        """How many entries each directory holds, where that is not none."""
+        self.children: dict[str, set[str]] = {}
+        """The names in each directory that is not empty."""
         self.blocks: set[Block] = set()
         self.size = 0
         self.metadata: Block | None = None
@@ -66,7 +67,7 @@ class Tree:
         """Return a tree of its own with the same entries and blocks."""
         other = Tree.__new__(Tree)
         other.entries = dict(self.entries)
-        other.counts = dict(self.counts)
+        other.children = {path: set(names) for path, names in self.children.items()}
         other.blocks = set(self.blocks)
         other.size = self.size
         other.metadata = self.metadata
@@ -97,17 +98,23 @@ class Tree:
             self.entries[path] = entry
             self._count(entry.block, 1)
         if path and (before is None) is not (entry is None):
-            directory = above(path)
-            count = self.counts.get(directory, 0) + (1 if before is None else -1)
-            if count:
-                self.counts[directory] = count
-            else:
-                self.counts.pop(directory, None)
+            directory, _, name = path.rpartition("/")
+            names = self.children.setdefault(directory, set())
+            (names.add if before is None else names.discard)(name)
+            if not names:
+                del self.children[directory]
         return before
 
     def names(self, directory: str) -> list[str]:
-        """Return the names in a directory, sorted. Looks at every entry of the tree."""
-        return sorted(p.rpartition("/")[2] for p in self.entries if p and above(p) == directory)
+        """Return the names in a directory, sorted."""
+        return sorted(self.children.get(directory, ()))
+
+    def below(self, directory: str) -> Iterator[tuple[str, Entry]]:
+        """Yield everything below a directory, each directory after what it holds."""
+        for name in self.names(directory):
+            path = f"{directory}/{name}" if directory else name
+            yield from self.below(path)
+            yield path, self.entries[path]
 
     def files(self) -> Iterator[tuple[str, Entry]]:
         """Yield every entry but the root, by path."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from dsg.storage.errors import AlreadyExists, InvalidValue, OutOfSpace, PoolNotFound, QuotaExceeded
-from dsg.storage.zfs.interface import Dataset, DatasetKind, Hold, Pool, ProgramValue, Version
-from dsg.storage.zfs.model import changes, keys, names, reading, values
+from dsg.storage.errors import AlreadyExists, InvalidValue, NotMounted, OutOfSpace, PoolNotFound, QuotaExceeded
+from dsg.storage.keys import WrappingKey
+from dsg.storage.zfs.interface import Dataset, DatasetKind, Diff, Hold, Pool, ProgramValue, Version
+from dsg.storage.zfs.model import changes, differences, keys, names, reading, values
 from dsg.storage.zfs.model.dataset import Filesystem, Snapshot
 from dsg.storage.zfs.model.events import ModelEventStream
 from dsg.storage.zfs.model.faults import Refusal
@@ -93,21 +94,21 @@ class ModelZfs:
     # ---- creating
 
     @operation("zfs")
-    def create(self, name: str, properties: Mapping[str, str]) -> None:
+    def create(self, name: str, properties: Mapping[str, str], *, key: WrappingKey | None = None) -> None:
         """See `Zfs.create`. As in OpenZFS, the properties land in transaction groups after the one that creates."""
         pool = self._pool(name)
         parent = pool.datasets.get(names.parent_of(name))
         pool.check_name(name, "create")
         parsed = values.parse(name, properties, DatasetKind.FILESYSTEM, creating=True)
         if name not in pool.datasets and parent is not None:
-            key = keys.plan(pool, name, parsed, parent, self.node.key_files.get)
+            new = keys.plan(pool, name, parsed, parent, self.node.key_files.get, key)
         else:
-            key = None
+            new = None
         filesystem = changes.create(pool, name)
-        if key is not None:
-            keys.apply(pool, filesystem, key)
-            if key.location:
-                values.store(pool, filesystem, {"keylocation": key.location})
+        if new is not None:
+            keys.apply(pool, filesystem, new)
+            if new.location:
+                values.store(pool, filesystem, {"keylocation": new.location})
         once = {n for n in parsed if n in NATIVE and NATIVE[n].rule is Rule.ONCE}
         for fixed in once - {"encryption", "keyformat"}:
             filesystem.once[fixed] = parsed[fixed]
@@ -173,7 +174,7 @@ class ModelZfs:
     def _follow_readonly(self, changed: Filesystem, *, below: bool = False) -> None:
         """Let mounts follow the readonly property, on the dataset and on those that inherit it; or on all below."""
         for point in self.node.files.of_pool(names.pool_of(changed.name)):
-            place: Filesystem | None = point.filesystem
+            place: Filesystem | None = point.filesystem if point.snapshot is None else None
             while place is not None and place is not changed and (below or "readonly" not in place.local):
                 place = place.parent
             if place is changed:
@@ -291,6 +292,21 @@ class ModelZfs:
         """See `Zfs.holds`."""
         return [Hold(name, tag) for name in snapshots for tag in sorted(self._pool(name).snapshot(name).holds)]
 
+    @operation("zfs")
+    def diff(self, snapshot: str, dataset: str, *, limit: int = 50) -> Diff:
+        """See `Zfs.diff`. Files that were moved are told as such, links and directories as removed and added."""
+        if "@" not in snapshot or limit < 0:
+            text = f"cannot read {limit} differences of '{dataset}' and '{snapshot}'"
+            refuse(errno.EINVAL, InvalidValue, text, dataset)
+        pool = self._pool(dataset)
+        filesystem = pool.filesystem(dataset)
+        owner = pool.filesystem(names.split(snapshot)[0])
+        if not filesystem.mounted or not owner.mounted:
+            unmounted = owner if filesystem.mounted else filesystem
+            text = f"cannot compare '{dataset}' with '{snapshot}': '{unmounted.name}' is not mounted"
+            refuse(errno.ENOTSUP, NotMounted, text, unmounted.name)
+        return differences.between(filesystem, pool.snapshot(snapshot), limit)
+
     # ---- programs, keys, events
 
     @operation("zfs")
@@ -311,10 +327,22 @@ class ModelZfs:
                 self.node.commit(target)
 
     @operation("zfs")
-    def load_key(self, name: str) -> None:
+    def load_key(self, name: str, key: WrappingKey | None = None) -> None:
         """See `Zfs.load_key`."""
         pool = self._pool(name)
-        keys.load(pool, name, self.node.key_files.get)
+        keys.load(pool, name, self.node.key_files.get, key)
+
+    @operation("zfs")
+    def opens(self, name: str, key: WrappingKey) -> bool:
+        """See `Zfs.opens`."""
+        return keys.opens(self._pool(name), name, key)
+
+    @operation("zfs")
+    def change_key(self, name: str, key: WrappingKey) -> None:
+        """See `Zfs.change_key`. Of a dataset that is no encryption root, OpenZFS makes one; here that is refused."""
+        pool = self._pool(name)
+        keys.change(pool, name, key)
+        self.node.commit(pool)
 
     @operation("zfs")
     def unload_key(self, name: str) -> None:

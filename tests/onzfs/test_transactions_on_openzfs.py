@@ -1,0 +1,47 @@
+"""Transactions and working copies on the real thing: from end to end, and in adversity; inside a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lab.node import StorageNode
+from tests.onzfs.guest import guest, run
+
+pytestmark = pytest.mark.zfs
+
+STATES = ("tests/workcopy/test_states_together.py",)
+"""Each of the 15 states in sync, init and clone."""
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
+    with guest(tmp_path_factory.mktemp("transactions"), "node-t") as running:
+        yield running
+
+
+def test_from_end_to_end(node: StorageNode) -> None:
+    assert run(node, "tests/transactions/test_transactor.py", "--durations=3") == 0
+
+
+def test_in_adversity(node: StorageNode) -> None:
+    assert run(node, "-s", "tests/transactions/test_adversity.py", "--durations=10") == 0
+
+
+def test_each_state_of_a_working_copy(node: StorageNode) -> None:
+    assert run(node, *STATES, "--durations=3") == 0
+
+
+def test_on_xfs(node: StorageNode) -> None:
+    disk = node.device(1)
+    for argv in (
+        ("mkfs.xfs", "-q", "-f", "-m", "reflink=1", disk),
+        ("mkdir", "-p", "/xfs"),
+        ("modprobe", "xfs"),
+        ("mount", "-t", "xfs", disk, "/xfs"),
+    ):
+        node.run(*argv)
+    tests = ("tests/transactions/test_transactor.py", "tests/transactions/test_killed.py")
+    assert run(node, *tests, "-k", "xfs", "--basetemp=/xfs/tests", "--durations=3", pool=False) == 0
+    assert run(node, *STATES, "--basetemp=/xfs/tests", "--durations=3", pool=False) == 0

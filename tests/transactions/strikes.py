@@ -1,0 +1,72 @@
+"""The moments at which somebody can be killed: before and after every call that reaches the outside, as they come."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+READING = frozenset(
+    {
+        "facts",
+        "names",
+        "walk",
+        "digest",
+        "read",
+        "read_lines",
+        "stat",
+        "mounts",
+        "space",
+        "pools",
+        "version",
+        "holds",
+        "diff",
+    }
+    | {"written_by_nobody"}
+)
+"""Calls that change nothing. A death around one is a death after the change before it."""
+
+
+class Strikes:
+    """Counts moments, and strikes at one of them."""
+
+    def __init__(self, stop: int, strike: Callable[[], None]) -> None:
+        """`stop` counts from 1, 0 for none; only what changes something counts. `strike` ends the process."""
+        self.moments: list[str] = []
+        self._stop = stop
+        self._strike = strike
+
+    def moment(self, name: str, when: str) -> None:
+        """Pass a moment, or die in it: before the first change, and after each."""
+        if name.rpartition(".")[2] in READING or (when == "before" and self.moments):
+            return
+        self.moments.append(f"{when} {name}")
+        if len(self.moments) == self._stop:
+            self._strike()
+
+
+class Watched:
+    """Passes calls on, each with a moment before and one after it."""
+
+    def __init__(self, inner: object, area: str, strikes: Strikes) -> None:
+        self._inner, self._area, self._strikes = inner, area, strikes
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name.startswith("_") or not callable(found):
+            return found
+        return watched(found, f"{self._area}.{name}", self._strikes)
+
+
+def watched(call: Callable[..., Any], name: str, strikes: Strikes) -> Callable[..., Any]:
+    """Return a function with a moment before and one after it; a generator is read to its end in between."""
+
+    def struck(*args: Any, **kwargs: Any) -> Any:
+        strikes.moment(name, "before")
+        result = call(*args, **kwargs)
+        if inspect.isgenerator(result):
+            result = iter(list(result))
+        strikes.moment(name, "after")
+        return result
+
+    return struck

@@ -1,0 +1,49 @@
+"""The operator is killed with SIGKILL at every moment of every kind of work: on a directory, or on OpenZFS itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.transactions.ground import Ground, XfsGround
+from tests.transactions.killing import everywhere
+from tests.transactions.real import POOL
+from tests.transactions.rounds import ALL, Prune, Round
+
+DECISIVE = {"xfs": "after host.point_link", "openzfs": "after zfs.program"}
+
+
+@pytest.fixture(params=["openzfs"] if POOL else ["xfs"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Ground]:
+    """Return what makes a repository of its own."""
+    if request.param == "openzfs":
+        made: Callable[..., Ground] = request.getfixturevalue("zfs_ground")
+        return made
+    numbers = count(1)
+
+    def on_a_directory(**spec: Any) -> Ground:
+        return XfsGround(tmp_path / f"r{next(numbers)}", **spec)
+
+    return on_a_directory
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_killed_at_every_moment(
+    kind: type[Round], make: Callable[..., Ground], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(text: str) -> None:
+        if POOL:
+            with capsys.disabled():
+                print(text, flush=True)
+
+    spec: dict[str, Any] = {"retention": {"keepLast": 2}} if kind is Prune else {}
+    result = everywhere(kind, lambda: make(**spec), say)
+    say(f"{kind.__name__}: {len(result.moments)} moments in {result.seconds:.0f} s, {result.went_on} resumed")
+    assert len(result.moments) > 2
+    assert result.moments[0].startswith("before")
+    if kind.commits:
+        assert DECISIVE["openzfs" if POOL else "xfs"] in result.moments
