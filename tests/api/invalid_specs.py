@@ -244,6 +244,57 @@ INVALID: tuple[Invalid, ...] = (
         {"algorithm": "aes-256-gcm", "keyFile": "/run/k"},
         "field encryption is only for type zfs",
     ),
+    _ours(
+        "key-in-two-places",
+        "full",
+        "spec.storage.encryption",
+        {"algorithm": "aes-256-gcm", "keyFile": "/run/k", "secretRef": {"name": "keys", "key": "justice"}},
+        "the key is in one place: write either secretRef or keyFile",
+    ),
+    _ours(
+        "key-nowhere",
+        "full",
+        "spec.storage.encryption",
+        {"algorithm": "aes-256-gcm"},
+        "the key is in one place: write either secretRef or keyFile",
+    ),
+    _ours(
+        "key-entry",
+        "full",
+        "spec.storage.encryption",
+        {"algorithm": "aes-256-gcm", "secretRef": {"name": "keys", "key": "a/b"}},
+        "an entry of a Secret is named by letters",
+        "spec.storage.encryption.secretRef.key",
+    ),
+    Invalid(
+        "secret-of-another-namespace",
+        "full",
+        {
+            "spec.storage.encryption": {
+                "algorithm": "aes-256-gcm",
+                "secretRef": {"name": "keys", "key": "justice", "namespace": "kube-system"},
+            }
+        },
+        "spec.storage.encryption.secretRef.namespace",
+        "unknown field",
+        UNKNOWN,
+    ),
+    _ours(
+        "secret-name",
+        "full",
+        "spec.storage.encryption",
+        {"algorithm": "aes-256-gcm", "secretRef": {"name": "Keys", "key": "justice"}},
+        "a name holds lower-case letters, digits",
+        "spec.storage.encryption.secretRef.name",
+    ),
+    Invalid(
+        "key-without-entry",
+        "full",
+        {"spec.storage.encryption": {"algorithm": "aes-256-gcm", "secretRef": {"name": "keys"}}},
+        "spec.storage.encryption.secretRef.key",
+        "is required",
+        REQUIRED,
+    ),
     _ours("xfs-with-properties", "xfs", PROPERTIES, _ZFS_PROPERTIES, "field properties is only for type zfs"),
     _ours("zfs-with-directory", "zfs", f"{STORAGE}.directory", "/data/x", "field directory is only for type xfs"),
     _ours("zfs-pool-with-directory", "pool", f"{STORAGE}.directory", "/data", "field directory is only for type xfs"),
@@ -381,7 +432,7 @@ INVALID: tuple[Invalid, ...] = (
     # SyncTransaction.
     Invalid("init-with-base", "tx", {"spec.operation": "Init"}, "spec.base", "Init has no base"),
     Invalid("sync-without-base", "tx", {"spec.base": GONE}, "spec.base", "Sync and Restore need the version"),
-    Invalid("sync-with-restore", "tx", {"spec.restore": "s3"}, "spec.restore", "Init and Sync have none"),
+    Invalid("sync-with-restore", "tx", {"spec.restore": "s3"}, "spec.restore", "others have none"),
     Invalid("sync-without-changes", "tx", {"spec.changes": GONE}, "spec.changes", "Init and Sync say what changes"),
     Invalid(
         "restore-of-nothing",
@@ -391,8 +442,9 @@ INVALID: tuple[Invalid, ...] = (
         "Restore needs the version",
     ),
     Invalid(
-        "restore-with-changes", "tx", {"spec.operation": "Restore", "spec.restore": "s3"}, "spec.changes", "does not"
+        "restore-with-changes", "tx", {"spec.operation": "Restore", "spec.restore": "s3"}, "spec.changes", "do not"
     ),
+    Invalid("read-with-changes", "tx", {"spec.operation": "Read"}, "spec.changes", "Restore and Read do not"),
     _ours("base-name", "tx", "spec.base", "41", "a version is written s1"),
     _ours("digest-short", "tx", "spec.changes.manifestDigest", "abc", "64 lower-case hexadecimal digits"),
     _ours("key-upper-case", "tx", "spec.clientKey", "F" * 64, "64 lower-case hexadecimal digits"),

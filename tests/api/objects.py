@@ -16,6 +16,7 @@ EXAMPLES = TREE / "examples"
 BASES = {
     "zfs": "repository-minimal.yaml",
     "full": "repository-full.yaml",
+    "encrypted": "repository-encrypted.yaml",
     "xfs": "repository-xfs.yaml",
     "pool": "pool-zfs.yaml",
     "xfspool": "pool-xfs.yaml",

@@ -16,7 +16,7 @@ from dsg.api.repository import Repository
 from dsg.api.storagepool import StoragePool
 from lab.errors import LabError
 from tests.api.objects import BASES, EXAMPLES, GONE, TREE, patched
-from tests.api.server import Refused, Server
+from tests.api.server import DEFINITIONS, Refused, Server
 
 pytestmark = pytest.mark.kube
 
@@ -264,7 +264,7 @@ class TestUpgrade:
             return [item["metadata"]["generation"] for item in found if item["spec"]["group"] == "dsg.hrdag.org"]
 
         before = generations()
-        server.plane.kubectl("admin", "apply", "--server-side", "-k", str(TREE / "crds"))
+        server.plane.kubectl("admin", "apply", "--server-side", *DEFINITIONS)
         assert generations() == before == [1, 1, 1]
 
     def test_a_rule_that_came_later_does_not_lock_an_older_object(self, server: Server) -> None:

@@ -181,7 +181,7 @@ class TestTransformation:
 
 @functools.cache
 def editor(base: str) -> jsonschema.Draft202012Validator:
-    model = {"zfs": 0, "full": 0, "xfs": 0, "pool": 1, "xfspool": 1, "tx": 2}[base]
+    model = {"zfs": 0, "full": 0, "encrypted": 0, "xfs": 0, "pool": 1, "xfspool": 1, "tx": 2}[base]
     return jsonschema.Draft202012Validator(
         editor_schema(KINDS[model].model), format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
     )
@@ -194,6 +194,8 @@ NEEDS_AN_EXPRESSION = {
     "name-trailing-dot",
     "name-long",
     "pool-reserved",
+    "key-in-two-places",
+    "key-nowhere",
     "dataset-elsewhere",
     "root-elsewhere",
     "mountpoint-up",
@@ -219,6 +221,7 @@ NEEDS_AN_EXPRESSION = {
     "sync-with-restore",
     "sync-without-changes",
     "restore-of-nothing",
+    "read-with-changes",
     "restore-with-changes",
     # Python's `$` also matches before a last newline; the dialect's own does not.
     "node-newline",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dsg.operator.monitor import LeaseAges, lost_status
+from dsg.operator.monitor import LeaseAges, Monitor, lost_status
 from dsg.reconcile.repository_status import old_condition
 from tests.reconcile.world import running
 
@@ -27,6 +27,26 @@ def test_a_lease_that_was_removed_says_nothing() -> None:
     ages.lost({"a": "t1"}, now=0)
     assert ages.lost({}, now=100) == set()
     assert ages.lost({"a": "t1"}, now=200) == set()
+
+
+def test_ages_are_told_on_our_own_clock() -> None:
+    class Somewhere:
+        def renewals(self) -> dict[str, str]:
+            return renewed
+
+        def list_objects(self, kind: str, node: str) -> list[object]:
+            return []
+
+    now, looks = [100.0], []
+    renewed = {"a": "t1", "b": "t1"}
+    monitor = Monitor(Somewhere(), Somewhere(), lambda: now[0], lambda: looks.append(now[0]))  # type: ignore[arg-type]
+    monitor.look()
+    now[0] = 170.0
+    renewed["a"] = "t2"
+    assert monitor.look() == {"b"}
+    now[0] = 175.0
+    assert monitor.lease_ages() == {"a": 5.0, "b": 75.0}
+    assert looks == [100.0, 170.0]
 
 
 def test_a_lost_node_makes_its_objects_unknown_and_its_own_operator_heals_them() -> None:
