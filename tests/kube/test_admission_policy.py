@@ -124,7 +124,7 @@ def test_only_the_author_commits(api: ControlPlane) -> None:
 def test_the_operator_writes_status_and_deletes(api: ControlPlane) -> None:
     assert _apply(api, "alice", said("watched", author="alice")) == ""
     where = ("synctransaction", "watched", "-n", "research")
-    obj = json.loads(api.kubectl("operator", "get", *where, "-o", "json").stdout)
+    obj = json.loads(api.kubectl("admin", "get", *where, "-o", "json").stdout)
     obj["status"] = {"phase": "Staging"}
     api.kubectl("operator", "replace", "--subresource=status", "-f", "-", input=json.dumps(obj))
     phase = api.kubectl("alice", "get", *where, "-o", "jsonpath={.status.phase}").stdout

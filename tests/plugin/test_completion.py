@@ -131,7 +131,7 @@ def test_what_fish_completes(shell: str, world: World) -> None:
     assert complete("kubectl-dsg conflicts --keep th") == ["theirs"]
     assert complete("kubectl-dsg clone ju") == ["justice"]
     assert complete("kubectl-dsg log -C some-d") == ["some-directory/"]
-    assert [line.partition("\t")[0] for line in complete("kubectl-dsg s")] == ["status", "sync"]
+    assert [line.partition("\t")[0] for line in complete("kubectl-dsg s")] == ["status", "support", "sync"]
     assert complete("kubectl-dsg sync ") == []
 
 

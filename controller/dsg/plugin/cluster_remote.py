@@ -210,7 +210,9 @@ class ClusterRemote:
         note(Ref(transaction.name, begun=time.time()))
         with transaction:
             note(Ref(transaction.name, transaction.uid))
-            state = transaction.opened()
+            state = transaction.opened_or_over()
+            if state.over:
+                return self._outcome(state)
             if request.operation != "Restore":
                 endpoint = _endpoint(state, opening)
                 with _translated(), self._data_plane.writer(endpoint, transaction.uid, identity) as writer:

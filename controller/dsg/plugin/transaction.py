@@ -177,9 +177,13 @@ class Transaction:
     ) -> None:
         self.abort()
 
+    def opened_or_over(self) -> State:
+        """Wait until the transaction takes or gives content, or has ended. Raises TransactionError, KubectlError."""
+        return self._watch(_OPEN | ENDS, opening=True)
+
     def opened(self) -> State:
         """Wait until the transaction takes or gives content. Raises TransactionError, KubectlError."""
-        state = self._watch(_OPEN | ENDS, opening=True)
+        state = self.opened_or_over()
         if state.over:
             raise stopped(state)
         return state
