@@ -62,7 +62,7 @@ lab: $(STAMP) ## the same story on a real kube-apiserver and real OpenZFS
 	@$(BIN)/python -m demo --lab
 
 e2e: $(STAMP) ## tests on the real parts: kube-apiserver, OpenZFS in the storage-node guest, the operator
-	@$(MAKE) --no-print-directory bandit
+	@$(MAKE) --no-print-directory bandit sbom
 	@$(BIN)/python -m lab prefetch
 	$(BIN)/python -m pytest -m "kube or zfs or lab" -p no:cacheprovider --ignore=tests/onzfs
 	@echo "tests inside two storage nodes side by side (about 25 minutes)"
@@ -87,7 +87,7 @@ lab-destroy: $(STAMP) ## stop it and remove its data
 lab-shell: $(STAMP) ## a shell on a storage node (NODE=node-b for another)
 	@$(BIN)/python -m lab shell $(NODE)
 
-lab-prefetch: $(STAMP) ## do the lab's slow builds only (about 15 minutes, once)
+lab-prefetch: $(STAMP) ## do the lab's slow builds only (about half an hour, once)
 	@$(BIN)/python -m lab prefetch
 
 docs: $(STAMP) ## build the documentation site, strictly, into build/site
@@ -112,7 +112,7 @@ bandit: $(SECURITY)/.installed ## look for insecure code (make e2e does so too)
 audit: $(SECURITY)/.installed ## ask for known vulnerabilities of what is shipped (exit code 3: could not be asked)
 	@$(BIN)/python -m lab.supply_chain audit --tools $(SECURITY)/bin
 
-sbom: $(SECURITY)/.installed ## list what is shipped, as CycloneDX, in build/sbom
+sbom: $(SECURITY)/.installed ## list what is shipped and its licences, as CycloneDX, in build/sbom (make e2e does so too)
 	@$(BIN)/python -m lab.supply_chain sbom --tools $(SECURITY)/bin
 
 manifests: generate ## render manifests/workloads and manifests/monitoring from the chart (builds helm, once)

@@ -20,6 +20,7 @@ from typing import Any
 
 from lab.errors import LabError
 from lab.paths import TREE
+from lab.wheel import wheel
 
 SHIPPED: Mapping[str, str] = {"dsg": "", "dsg-operator": "[operator]"}
 """What is installed where, by the name of its list: on a researcher's machine, and on a storage node."""
@@ -84,11 +85,11 @@ def _must(argv: Sequence[str]) -> str:
 def environment(name: str) -> Path:
     """Install what is shipped under a name into an environment of its own, and return its Python."""
     home = TREE / "build" / "shipped" / name
-    venv.create(home, clear=True, with_pip=True)
+    # Without pip, which is not shipped; this environment's own installs.
+    venv.create(home, clear=True, with_pip=False)
     python = home / "bin" / "python"
-    _must([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{TREE}{SHIPPED[name]}"])
-    # They are not shipped: an environment only has them to install the rest.
-    _must([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", "pip"])
+    pip = [sys.executable, "-m", "pip", f"--python={python}", "--quiet", "--disable-pip-version-check"]
+    _must([*pip, "install", "--no-compile", f"{wheel()}{SHIPPED[name]}"])
     return python
 
 
