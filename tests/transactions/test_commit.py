@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
-import subprocess
-import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -293,21 +289,6 @@ def test_programs_and_python_name_the_same_properties(name: str) -> None:
     known = {HEAD, properties.VERSION, properties.TRANSACTION, properties.MANIFEST}
     named = set(re.findall(r'"(org\.hrdag\.dsg:[^"]*)"', source(name)))
     assert named == known if name == "commit.lua" else named == known - {properties.MANIFEST}
-
-
-def test_the_wheel_has_the_programs(tmp_path: Path) -> None:
-    tree = Path(__file__).parents[2]
-    argv = [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(tree)]
-    subprocess.run(argv, check=True, capture_output=True, timeout=300)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        for name in ("commit.lua", "made_by.lua"):
-            assert archive.read(f"dsg/transactions/programs/{name}").decode() == source(name)
-    # Run from the wheel alone, where files are members of an archive.
-    code = "from dsg.transactions.commit import source; print(len(source('commit.lua')))"
-    argv = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(wheel)!r}); {code}"]
-    done = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path)
-    assert int(done.stdout) == len(source("commit.lua"))
 
 
 def test_storage_errors_pass_through(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,8 @@ class Fault:
         self.count = 0
 
     def __call__(self, moment: Moment, operation: str, arguments: Mapping[str, object]) -> None:
-        if self._how != "kill" and operation.rpartition(".")[2] in READING:
-            # A power cut around a look is one after the change before it.
+        if operation.rpartition(".")[2] in READING:
+            # An end around a look is one after the change before it.
             return
         self.count += 1
         if self.count != self._stop:
