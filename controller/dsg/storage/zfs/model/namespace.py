@@ -96,21 +96,28 @@ class Namespace:
         """
         if not path.startswith("/"):
             raise InvalidValue(f"'{path}' is not an absolute path", subject=path)
+        at = self._at
         mount, inner = self._cross(ROOT, "")
+        entries = self.tree(mount).entries
         absolute = "/"
         todo = [part for part in reversed(path.split("/")) if part not in {"", "."}]
         links = 0
+        # The model's most frequent call by far: a mount's entries are looked up only when the mount changes.
         while todo:
             part = todo.pop()
-            here = self.tree(mount).entries.get(inner)
+            here = entries.get(inner)
             if here is None or here.kind is not PathKind.DIRECTORY:
                 return None
             if part == "..":
                 upper = self._plain(above(absolute.strip("/")))
                 mount, inner, absolute = upper.mount, upper.path, upper.absolute
+                entries = self.tree(mount).entries
                 continue
-            next_mount, next_inner = self._cross(mount, f"{inner}/{part}" if inner else part)
-            found = self.tree(next_mount).entries.get(next_inner)
+            next_mount, next_inner, next_entries = mount, f"{inner}/{part}" if inner else part, entries
+            if (next_mount, next_inner) in at:
+                next_mount, next_inner = self._cross(next_mount, next_inner)
+                next_entries = self.tree(next_mount).entries
+            found = next_entries.get(next_inner)
             if found is not None and found.kind is PathKind.LINK and (todo or follow):
                 links += 1
                 if links > MAX_LINKS:
@@ -118,9 +125,10 @@ class Namespace:
                 todo.extend(p for p in reversed(found.target.split("/")) if p not in {"", "."})
                 if found.target.startswith("/"):
                     mount, inner = self._cross(ROOT, "")
+                    entries = self.tree(mount).entries
                     absolute = "/"
                 continue
-            mount, inner = next_mount, next_inner
+            mount, inner, entries = next_mount, next_inner, next_entries
             absolute = f"{absolute}/{part}" if absolute != "/" else f"/{part}"
         return Place(mount, inner, absolute)
 

@@ -36,10 +36,9 @@ class Reader:
         self.pool = pool
         self.live = live
         """Whether figures count the open transaction group, as inside a channel program."""
-        self._getters: dict[DatasetKind, list[tuple[str, Getter]]] = {
-            kind: [(name, self.getter(name, kind)) for name in properties]
-            for kind in (DatasetKind.FILESYSTEM, DatasetKind.VOLUME, DatasetKind.SNAPSHOT)
-        }
+        self._properties = properties
+        # Whether all are properties is found out now.
+        self._getters = {DatasetKind.FILESYSTEM: self._all(DatasetKind.FILESYSTEM)}
 
     def dataset(self, thing: Thing) -> Dataset:
         """Return a filesystem or snapshot with its properties."""
@@ -47,12 +46,17 @@ class Reader:
             name, kind = thing.full_name, DatasetKind.SNAPSHOT
         else:
             name, kind = thing.name, thing.kind
+        if kind not in self._getters:
+            self._getters[kind] = self._all(kind)
         values = {}
         for key, get in self._getters[kind]:
             value = get(thing)
             if value is not None:
                 values[key] = value
         return Dataset(name, kind, values)
+
+    def _all(self, kind: DatasetKind) -> list[tuple[str, Getter]]:
+        return [(name, self.getter(name, kind)) for name in self._properties]
 
     # ---- one getter for each property
 
