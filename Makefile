@@ -11,6 +11,9 @@ DATA := vega_datasets==0.9.0
 SECURITY_TOOLS := bandit==1.9.4 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 SECURITY := $(VENV)/security
 
+# Each process would compile all of dsg, and pytest all tests, again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv test check unit demo demo-shell lab e2e soak explore lab-up lab-down lab-destroy lab-shell lab-prefetch generate manifests image format bench docs clean bandit audit sbom
 
