@@ -6,12 +6,13 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from dsg.manifests import history, tree
 from dsg.manifests.nodes import NodeMissing
-from dsg.transfer.chunks import AVERAGE
+from dsg.transfer.chunks import AVERAGE, MAXIMUM
 from dsg.transfer.client import (
     Damaged,
     DirectoryNodes,
@@ -21,6 +22,7 @@ from dsg.transfer.client import (
     Reader,
     Refused,
 )
+from dsg.transfer.client.basis import Basis
 from dsg.transfer.wire import LARGE
 from tests.transfer_client.relay import Relay
 from tests.transfer_client.world import World, digest_of, make_version, names, noise, wanted
@@ -227,6 +229,30 @@ def test_nothing_rests_on_a_basis(
     world.grant_reading(uid, identity, tmp_path / "s1")
     with world.connect(uid, identity) as connection:
         Reader(connection).fetch([wanted("recording", content, path)], store)
+    assert (store / digest_of(content)).read_bytes() == content
+
+
+def test_a_basis_that_changes_after_it_was_cut_costs_only_what_changed(
+    world: World, uid: str, identity: Identity, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = noise(1, 16 << 20)
+    make_version(tmp_path / "s1", {"recording": content})
+    path = tmp_path / "basis"
+    path.write_bytes(content[: 8 << 20])
+    world.grant_reading(uid, identity, tmp_path / "s1")
+    cut = Basis._cut
+
+    def change(basis: Basis, file: BinaryIO) -> None:
+        cut(basis, file)
+        with path.open("r+b") as changing:
+            changing.write(b"somebody works on it")
+
+    monkeypatch.setattr(Basis, "_cut", change)
+    with world.connect(uid, identity) as connection:
+        reports: list[Progress] = []
+        Reader(connection).fetch([wanted("recording", content, path)], store, reports.append)
+        assert connection.traffic.received < len(content) - (8 << 20) + 3 * MAXIMUM
+        assert reports[-1].content == len(content)
     assert (store / digest_of(content)).read_bytes() == content
 
 

@@ -6,12 +6,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 
 from blake3 import blake3
 
-from dsg.transfer.chunks import MAXIMUM, cut, not_there, reader
+from dsg.transfer.chunks import MAXIMUM, not_there
+from dsg.transfer.client.basis import Basis
 from dsg.transfer.client.connection import Answer, Body, Connection
 from dsg.transfer.client.errors import Damaged, Refused
 from dsg.transfer.client.frames import Received, receive
@@ -19,7 +20,7 @@ from dsg.transfer.client.parameters import Parameters
 from dsg.transfer.client.retrying import Lost, Patience
 from dsg.transfer.client.runs import runs
 from dsg.transfer.client.store import Store, hash_file, write_all
-from dsg.transfer.contents import Wanted
+from dsg.transfer.contents import Opener, Wanted
 from dsg.transfer.problems import Code
 from dsg.transfer.wire import (
     CHUNK_SIZE,
@@ -120,12 +121,12 @@ class Fetching:
         if self._store.verified(one.digest, one.size):
             self._done(files=1, content=one.size)
         else:
-            chunked = one.basis is not None and self._parameters.same_chunks()
-            if chunked:
-                self._by_chunks(one)
+            basis = one.basis if one.basis is not None and self._parameters.same_chunks() else None
+            if basis is not None:
+                self._by_chunks(one, basis)
             else:
                 self._through(one)
-            self._store.keep(one.digest, chunks=chunked)
+            self._store.keep(one.digest, chunks=basis is not None)
             self._done(files=1)
         with self._guard:
             self._under_way.discard(one.digest)
@@ -167,19 +168,35 @@ class Fetching:
 
         self._connection.insist(do)
 
-    def _by_chunks(self, one: Wanted) -> None:
+    def _by_chunks(self, one: Wanted, opener: Opener) -> None:
         """Bring those chunks of a large file that the basis does not have, nor an earlier attempt has brought."""
-        chunks = self._chunks(one)
-        with self._store.part(one.digest, chunks=True) as descriptor:
-            with self._store.writing(one.digest):
-                fresh = not os.fstat(descriptor).st_size
-                os.ftruncate(descriptor, one.size)
-            missing = self._have(one, chunks, descriptor, fresh=fresh)
-            for start, end in runs(chunks, missing):
-                self._bring(one, descriptor, start, end)
-            with self._store.writing(one.digest):
-                digest = hash_file(descriptor)
-            self._judge(one, one.size, digest)
+        # Both sides cut their file at the same time.
+        with Basis(opener) as basis:
+            chunks = self._chunks(one)
+            with self._store.part(one.digest, chunks=True) as descriptor:
+                with self._store.writing(one.digest):
+                    fresh = not os.fstat(descriptor).st_size
+                    os.ftruncate(descriptor, one.size)
+                    missing = not_there(descriptor, chunks, fresh=fresh)
+                copied = self._copy(one, chunks, descriptor, missing, basis)
+                self._bring_all(one, chunks, descriptor, missing)
+                digest = self._digest(one, descriptor)
+                if copied and digest != one.digest:
+                    # The basis was changed after it had been cut.
+                    with self._store.writing(one.digest):
+                        missing = not_there(descriptor, chunks)
+                    self._done(content=-sum(chunks[index].length for index in missing))
+                    self._bring_all(one, chunks, descriptor, missing)
+                    digest = self._digest(one, descriptor)
+                self._judge(one, one.size, digest)
+
+    def _bring_all(self, one: Wanted, chunks: ChunkList, descriptor: int, missing: set[int]) -> None:
+        for start, end in runs(chunks, sorted(missing)):
+            self._bring(one, descriptor, start, end)
+
+    def _digest(self, one: Wanted, descriptor: int) -> str:
+        with self._store.writing(one.digest):
+            return hash_file(descriptor)
 
     def _chunks(self, one: Wanted) -> ChunkList:
         raw = self._connection.ask(
@@ -195,31 +212,21 @@ class Fetching:
             raise Damaged(one.digest, f"it has {chunks.size} bytes, and not {one.size}", one.path)
         return chunks
 
-    def _have(self, one: Wanted, chunks: ChunkList, descriptor: int, *, fresh: bool) -> list[int]:
-        """Copy what the basis has; return the indexes of chunks that are still missing."""
-        places: dict[str, list[int]] = {}
-        offsets: list[int] = []
-        with self._store.writing(one.digest):
-            missing = not_there(descriptor, chunks, fresh=fresh)
+    def _copy(self, one: Wanted, chunks: ChunkList, descriptor: int, missing: set[int], basis: Basis) -> bool:
+        """Copy what the basis has, and take it from `missing`; return whether there was any."""
+        copied = False
         for index, (offset, chunk) in enumerate(chunks.placed()):
-            offsets.append(offset)
-            if index in missing:
-                places.setdefault(chunk.digest, []).append(index)
-            else:
+            if index not in missing:
                 self._done(content=chunk.length)
-        if not missing or one.basis is None:
-            return sorted(missing)
-        # A basis that can't be read is none; what was taken from it stands.
-        with suppress(OSError), one.basis() as basis:
-            for _, known in cut(reader(basis.fileno())):
-                for index in places.pop(blake3(known).hexdigest(), ()):
-                    with self._store.writing(one.digest):
-                        write_all(descriptor, known, offsets[index])
-                    missing.discard(index)
-                    self._done(content=len(known))
-                if not missing:
-                    break
-        return sorted(missing)
+                continue
+            content = basis.read(chunk)
+            if content is not None:
+                with self._store.writing(one.digest):
+                    write_all(descriptor, content, offset)
+                missing.discard(index)
+                copied = True
+                self._done(content=chunk.length)
+        return copied
 
     def _bring(self, one: Wanted, descriptor: int, start: int, end: int) -> None:
         at = start
