@@ -23,10 +23,10 @@ def guest(directory: Path, name: str) -> Iterator[StorageNode]:
         yield node
 
 
-def run(node: StorageNode, *args: str, pool: bool = True) -> int:
+def run(node: StorageNode, *args: str) -> int:
     """Run pytest in the guest and return its exit code."""
     argv = [PYTHON, "-u", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x"]
     # The child of a fork makes threads of its own and needs none of its parent's.
     argv += ["-W", "ignore:.*fork:DeprecationWarning"]
-    env = {"DSG_TEST_POOL": POOL} if pool else None
+    env = {"DSG_TEST_POOL": POOL}
     return node.shell.stream([*argv, *args], timeout=2400, out=sys.stdout, env=env, cwd="/root/dsg")

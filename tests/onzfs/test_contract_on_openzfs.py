@@ -1,4 +1,4 @@
-"""The contract suite, the xfs type and files below a root, on the real thing: inside a storage-node guest."""
+"""The contract suite and files below a root, on the real thing: inside a storage-node guest."""
 
 from __future__ import annotations
 
@@ -25,25 +25,6 @@ def test_the_contract_holds_on_openzfs(node: StorageNode) -> None:
     print(f"on OpenZFS {node.run('zfs', 'version').stdout.split()[0]}:")
     code = node.run_pytest(
         ["tests/contract"], ["-q", "-x", "--durations=5"], timeout=2400, out=sys.stdout, env={"DSG_TEST_POOL": POOL}
-    )
-    assert code == 0
-
-
-def test_the_xfs_type_works_on_xfs(node: StorageNode) -> None:
-    disk = node.device(1)
-    for argv in (
-        ("mkfs.xfs", "-q", "-f", "-m", "reflink=1", disk),
-        ("mkdir", "-p", "/xfs"),
-        ("modprobe", "xfs"),
-        ("mount", "-t", "xfs", disk, "/xfs"),
-    ):
-        node.run(*argv)
-    code = node.run_pytest(
-        ["tests/storage/xfs", "tests/storage/test_local_trees.py", "tests/contract", "tests/reconcile"],
-        ["-q", "-x", "-k", "xfs or (trees and local)", "--basetemp=/xfs/tests"],
-        timeout=600,
-        out=sys.stdout,
-        beside=["tests/transactions"],
     )
     assert code == 0
 

@@ -11,9 +11,6 @@ from tests.onzfs.guest import guest, run
 
 pytestmark = pytest.mark.zfs
 
-STATES = ("tests/workcopy/test_states_together.py",)
-"""Each of the 15 states in sync, init and clone."""
-
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
@@ -30,18 +27,4 @@ def test_in_adversity(node: StorageNode) -> None:
 
 
 def test_each_state_of_a_working_copy(node: StorageNode) -> None:
-    assert run(node, *STATES, "--durations=3") == 0
-
-
-def test_on_xfs(node: StorageNode) -> None:
-    disk = node.device(1)
-    for argv in (
-        ("mkfs.xfs", "-q", "-f", "-m", "reflink=1", disk),
-        ("mkdir", "-p", "/xfs"),
-        ("modprobe", "xfs"),
-        ("mount", "-t", "xfs", disk, "/xfs"),
-    ):
-        node.run(*argv)
-    tests = ("tests/transactions/test_transactor.py", "tests/transactions/test_killed.py")
-    assert run(node, *tests, "-k", "xfs", "--basetemp=/xfs/tests", "--durations=3", pool=False) == 0
-    assert run(node, *STATES, "--basetemp=/xfs/tests", "--durations=3", pool=False) == 0
+    assert run(node, "tests/workcopy/test_states_together.py", "--durations=3") == 0
