@@ -90,7 +90,7 @@ class Power:
     seed: int
     zfs: int = 1
     xfs: bool = True
-    most: int = 12
+    most: int = 6
     """Versions from the beginning of the load until a cut, at most."""
     acked: dict[str, dict[str, str]] = field(default_factory=dict)
     verified: dict[str, int] = field(default_factory=dict)

@@ -36,7 +36,7 @@ from dsg.transactions.transactor import Clashes, Done, Operation, Stopped, Trans
 from tests.transactions.ground import Content, Ground, XfsGround, tree_digest
 from tests.transactions.real import ZfsGround
 
-KEEP_LAST = 12
+KEEP_LAST = 6
 SPEC: dict[str, Any] = {"retention": {"keepLast": KEEP_LAST}}
 HOME = "load"
 """The dataset, below the pool, that the repositories are in."""
