@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dsg.storage.local_trees import LocalTrees
 from dsg.storage.zfs.interface import Zfs
 
 from .bench import Bench, Ground, ModelBench, RealBench
@@ -47,7 +48,6 @@ def made_bench(home: str, tmp_path: Path) -> Iterator[Bench]:
     made: Bench
     if POOL:
         from dsg.storage.local_host import LocalHost
-        from dsg.storage.local_trees import LocalTrees
         from dsg.storage.zfs.command_line import CommandLineZfs
 
         scratch = tmp_path / "scratch"
@@ -68,17 +68,28 @@ def bench(home: str, tmp_path: Path) -> Iterator[Bench]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def mounted(home: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, str, str]]:
+    """Two mounted datasets of OpenZFS that tests share: to make and mount them takes longer than most tests."""
+    with made_bench(home, tmp_path_factory.mktemp("mounted")) as made:
+        one, two = (made.mounted(made.create(name), name) for name in ("one", "two"))
+        yield made, one, two
+
+
 @pytest.fixture(params=["openzfs"] if POOL else ["model", "local"])
 def ground(request: pytest.FixtureRequest, home: str, tmp_path: Path) -> Iterator[Ground]:
     """Two roots of the test's own: on the model, in directories of this machine, or in datasets of OpenZFS."""
-    if request.param == "local":
-        from dsg.storage.local_trees import LocalTrees
-
-        roots = [tmp_path / "one", tmp_path / "two"]
-        for root in roots:
-            root.mkdir()
-        yield Ground(LocalTrees(), str(roots[0]), str(roots[1]))
+    if request.param == "model":
+        with made_bench(home, tmp_path) as made:
+            one, two = (made.mounted(made.create(name), name) for name in ("one", "two"))
+            yield Ground(made.trees, one, two, made)
         return
-    with made_bench(home, tmp_path) as made:
-        one, two = (made.mounted(made.create(name), name) for name in ("one", "two"))
-        yield Ground(made.trees, one, two, made)
+    bench: Bench | None = None
+    above = [tmp_path, tmp_path]
+    if request.param == "openzfs":
+        bench, *places = request.getfixturevalue("mounted")
+        above = [Path(place) / f"t{next(_numbers)}" for place in places]
+    roots = [place / name for place, name in zip(above, ("one", "two"), strict=True)]
+    for root in roots:
+        root.mkdir(parents=True)
+    yield Ground(bench.trees if bench is not None else LocalTrees(), str(roots[0]), str(roots[1]), bench)

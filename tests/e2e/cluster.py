@@ -58,27 +58,13 @@ class NotAnswered(Exception):
         self.status = status
 
 
-class Cluster:
-    """The lab as its users see it."""
+class Objects:
+    """An API server's objects, as its users see them."""
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.api: ControlPlane = lab.api
+    def __init__(self, api: ControlPlane) -> None:
+        self.api = api
         self._http: urllib3.PoolManager | None = None
         self._server = ""
-
-    def node(self, name: str = "node-a") -> StorageNode:
-        return self.lab.node(name)
-
-    def sh(self, *argv: str, node: str = "node-a", check: bool = True) -> str:
-        """Run a command on a node, as its administrator by hand."""
-        return self.node(node).run(*argv, check=check).stdout.strip()
-
-    def value(self, name: str, dataset: str, node: str = "node-a") -> tuple[str, str]:
-        """Return a property's value and source as zfs says it."""
-        text = self.sh("zfs", "get", "-Hp", "-o", "value,source", name, dataset, node=node)
-        value, _, source = text.partition("\t")
-        return value, source
 
     def apply(self, *objects: Mapping[str, Any], user: str = "admin") -> None:
         """Apply objects as kubectl users do."""
@@ -168,6 +154,28 @@ class Cluster:
 
     def wait_gone(self, name: str, timeout: float = 60) -> None:
         wait(f"repository {name} to be gone", lambda: not self.exists(name), timeout)
+
+
+class Cluster(Objects):
+    """The lab as its users see it."""
+
+    def __init__(self, lab: Lab, api: ControlPlane | None = None) -> None:
+        """`api` is another API server than the lab's."""
+        super().__init__(api or lab.api)
+        self.lab = lab
+
+    def node(self, name: str = "node-a") -> StorageNode:
+        return self.lab.node(name)
+
+    def sh(self, *argv: str, node: str = "node-a", check: bool = True) -> str:
+        """Run a command on a node, as its administrator by hand."""
+        return self.node(node).run(*argv, check=check).stdout.strip()
+
+    def value(self, name: str, dataset: str, node: str = "node-a") -> tuple[str, str]:
+        """Return a property's value and source as zfs says it."""
+        text = self.sh("zfs", "get", "-Hp", "-o", "value,source", name, dataset, node=node)
+        value, _, source = text.partition("\t")
+        return value, source
 
 
 def repository(name: str, node: str = "node-a", **spec: Any) -> dict[str, Any]:

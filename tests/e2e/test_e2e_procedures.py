@@ -141,7 +141,7 @@ def test_the_operator_is_upgraded_while_a_client_sends(site: Site, day: tuple[Re
         site.start(NODE)
     with measured("rest of the sync that was under way"):
         ended(sending)
-    assert site.head("care-day")["version"] == "s2"
+    wait("the second version to be told", lambda: site.head("care-day").get("version") == "s2", 120)
     # What it has recorded goes on where the one before ended, and its Lease says where that is.
     lease = json.loads(
         cluster.api.kubectl("admin", "get", "lease", f"dsg-operator-{NODE}", "-n", "dsg-system", "-o", "json").stdout
@@ -186,7 +186,8 @@ def test_a_node_is_maintained_and_what_waited_goes_on(site: Site, day: tuple[Res
             bob.dsg("sync", "-m", "counted")
         else:
             ended(waiting)
-    assert site.head("care-day")["version"] == f"s{int(before[1:]) + 1}"
+    after = f"s{int(before[1:]) + 1}"
+    wait(f"{after} to be told", lambda: site.head("care-day").get("version") == after, 120)
     assert "chain holds" in site.audit(NODE, OPERATOR_LOG)
     assert "chain holds" in site.audit(NODE, DATA_PLANE_LOG)
 
@@ -308,9 +309,8 @@ def test_the_cluster_is_lost_and_made_anew_from_its_yaml(site: Site, tmp_path: P
     declared = [pool(NODE), repository("care-etcd", node=NODE, access=ACCESS, storage={"adopt": True})]
     began = time.monotonic()
     site.stop(NODE)
-    anew = Cluster.__new__(Cluster)
     with ControlPlane(tmp_path / "api-anew") as api:
-        anew.lab, anew.api = cluster.lab, api
+        anew = Cluster(cluster.lab, api)
         real = cluster.lab.api
         try:
             cluster.lab.api = api

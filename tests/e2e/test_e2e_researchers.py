@@ -16,7 +16,7 @@ import pytest
 
 from dsg.reconcile.access import CERTAIN_AFTER
 from lab.binaries import kubectl
-from tests.e2e.cluster import NAMESPACE, Cluster, repository, wait
+from tests.e2e.cluster import NAMESPACE, Cluster, Objects, repository, wait
 from tests.e2e.conftest import SLOW, environment
 from tests.telemetry.collector import Collector
 
@@ -49,7 +49,7 @@ def plane(cluster: Cluster, researchers: str, traces: Collector) -> Iterator[Clu
 class Researcher:
     """Somebody with a kubeconfig and a directory."""
 
-    def __init__(self, cluster: Cluster, user: str, directory: Path) -> None:
+    def __init__(self, cluster: Objects, user: str, directory: Path) -> None:
         self.user = user
         self.copy = directory
         beside = str(Path(sys.executable).parent)

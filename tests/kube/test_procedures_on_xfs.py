@@ -21,7 +21,7 @@ import pytest
 from dsg.operator.leases import AUDIT_HEAD
 from lab.controlplane import ControlPlane
 from lab.paths import TREE
-from tests.e2e.cluster import NAMESPACE, Cluster, wait
+from tests.e2e.cluster import NAMESPACE, Objects, wait
 from tests.e2e.test_e2e_researchers import Researcher
 
 pytestmark = pytest.mark.kube
@@ -98,7 +98,7 @@ class Site:
         }
 
 
-def cluster_of(api: ControlPlane) -> Cluster:
+def cluster_of(api: ControlPlane) -> Objects:
     """Install into an empty cluster what the documentation says."""
     api.kubectl("admin", "apply", "--server-side", "-k", str(TREE / "crds"))
     api.kubectl("admin", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
@@ -107,9 +107,7 @@ def cluster_of(api: ControlPlane) -> Cluster:
     api.kubectl("admin", "label", "namespace", NAMESPACE, "team=data")
     role = ("--clusterrole=dsg-researcher", "--group=researchers")
     api.kubectl("admin", "create", "rolebinding", "researchers", "-n", NAMESPACE, *role)
-    made = Cluster.__new__(Cluster)
-    made.api = api
-    return made
+    return Objects(api)
 
 
 @pytest.fixture
@@ -127,7 +125,7 @@ def command(*arguments: str) -> str:
     return done.stdout
 
 
-def head(cluster: Cluster) -> dict[str, Any]:
+def head(cluster: Objects) -> dict[str, Any]:
     return dict(cluster.get("justice")["status"]["head"])
 
 
@@ -179,7 +177,7 @@ def test_upgrade_maintenance_deletion_by_mistake_and_a_lost_cluster(site: Site, 
     assert {r["object"]["uid"] for r in records if r["action"] == "transaction.committed"} <= moved
 
 
-def upgrade(site: Site, cluster: Cluster, alice: Researcher) -> None:
+def upgrade(site: Site, cluster: Objects, alice: Researcher) -> None:
     (alice.copy / "input" / "large").write_bytes(os.urandom(100 << 20))
     sending = alice.start("sync", "-m", "large")
     incoming = f"{site.directory}/data/justice"
@@ -209,7 +207,7 @@ def _size(folder: str) -> int:
     return int(found.split()[0]) if found else 0
 
 
-def maintenance(site: Site, cluster: Cluster, bob: Researcher) -> None:
+def maintenance(site: Site, cluster: Objects, bob: Researcher) -> None:
     suspend = ("patch", "repository", "justice", "-n", NAMESPACE, "--type=merge", "-p")
     cluster.api.kubectl("admin", *suspend, '{"spec":{"suspend":true}}')
     cluster.wait_reason("justice", "SuspendedBySpec", "Suspended")
@@ -225,7 +223,7 @@ def maintenance(site: Site, cluster: Cluster, bob: Researcher) -> None:
     assert head(cluster)["version"] == "s3"
 
 
-def by_mistake(site: Site, cluster: Cluster, alice: Researcher, bob: Researcher) -> None:
+def by_mistake(site: Site, cluster: Objects, alice: Researcher, bob: Researcher) -> None:
     known = head(cluster)
     cluster.delete("justice")
     cluster.wait_gone("justice")

@@ -29,4 +29,4 @@ def run(node: StorageNode, *args: str) -> int:
     # The child of a fork makes threads of its own and needs none of its parent's.
     argv += ["-W", "ignore:.*fork:DeprecationWarning"]
     env = {"DSG_TEST_POOL": POOL}
-    return node.shell.stream([*argv, *args], timeout=2400, out=sys.stdout, env=env, cwd="/root/dsg")
+    return node.shell.stream([*argv, *args], timeout=5400, out=sys.stdout, env=env, cwd="/root/dsg")

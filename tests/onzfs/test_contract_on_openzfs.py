@@ -24,7 +24,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
 def test_the_contract_holds_on_openzfs(node: StorageNode) -> None:
     print(f"on OpenZFS {node.run('zfs', 'version').stdout.split()[0]}:")
     code = node.run_pytest(
-        ["tests/contract"], ["-q", "-x", "--durations=5"], timeout=2400, out=sys.stdout, env={"DSG_TEST_POOL": POOL}
+        ["tests/contract"], ["-q", "-x", "--durations=5"], timeout=5400, out=sys.stdout, env={"DSG_TEST_POOL": POOL}
     )
     assert code == 0
 
