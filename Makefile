@@ -15,7 +15,7 @@ SECURITY := $(VENV)/security
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test check unit demo demo-shell lab e2e e2e-cluster e2e-nodes soak explore lab-up lab-down lab-destroy lab-shell lab-prefetch generate manifests image format bench docs clean bandit audit sbom
+.PHONY: help venv test check unit demo demo-shell lab e2e soak explore lab-up lab-down lab-destroy lab-shell lab-prefetch generate manifests image format bench docs clean bandit audit sbom
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,21 +67,16 @@ lab: $(STAMP) ## the same story on a real kube-apiserver and real OpenZFS
 e2e: $(STAMP) ## tests on the real parts: kube-apiserver, OpenZFS in the storage-node guest, the operator
 	@$(MAKE) --no-print-directory bandit sbom
 	@$(BIN)/python -m lab prefetch
-	@echo "tests on the real parts, and inside storage nodes beside them (about 40 minutes)"
-	@$(MAKE) --no-print-directory -j 2 e2e-cluster e2e-nodes
-
-e2e-cluster: $(STAMP)
-	$(BIN)/python -m pytest -m "kube or zfs or lab" -p no:cacheprovider --ignore=tests/onzfs
-
-# What others wait for is theirs: these take the time that the cluster's tests spend waiting.
-e2e-nodes: $(STAMP)
-	nice -n 19 $(BIN)/python -m pytest tests/onzfs -p no:cacheprovider -v
+	$(BIN)/python -m pytest -m "kube or zfs or lab" -p no:cacheprovider --ignore=tests/onzfs --durations=40
+	@echo "tests inside two storage nodes side by side (about 20 minutes)"
+	$(BIN)/python -m pytest tests/onzfs -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder -v
 
 explore: $(STAMP) ## look for new counter-examples to what is said to hold always (TESTS=directory, 10 minutes and more)
 	DSG_EXPLORE=1 $(BIN)/python -m pytest -m "not kube and not zfs and not lab" -n 2 -q $(or $(TESTS),tests)
 
-soak: $(STAMP) ## cut a node's power under load CUTS times (100); DSG_SEED repeats a run
+soak: $(STAMP) ## kill at every moment on OpenZFS (2 hours), cut the power under load CUTS times (100); DSG_SEED repeats cuts
 	@$(BIN)/python -m lab prefetch
+	DSG_EVERY_MOMENT=1 $(BIN)/python -m pytest tests/onzfs/test_kills_on_openzfs.py -p no:cacheprovider -s
 	DSG_CUTS=$(or $(CUTS),100) $(BIN)/python -m pytest tests/e2e/test_e2e_power_cuts.py -p no:cacheprovider
 
 lab-up: $(STAMP) ## start a lab that stays: API server and storage nodes (NODES=2 for two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,5 +29,5 @@ def run(node: StorageNode, *args: str) -> int:
     argv = [PYTHON, "-u", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x"]
     # The child of a fork makes threads of its own and needs none of its parent's.
     argv += ["-W", "ignore:.*fork:DeprecationWarning"]
-    env = {"DSG_TEST_POOL": POOL}
+    env = {"DSG_TEST_POOL": POOL, "DSG_EVERY_MOMENT": os.environ.get("DSG_EVERY_MOMENT", "")}
     return node.shell.stream([*argv, *args], timeout=5400, out=sys.stdout, env=env, cwd="/root/dsg")

@@ -1,4 +1,4 @@
-"""Transactions killed at every moment of each kind of work, on the real thing, inside a guest."""
+"""Transactions killed at the moments of each kind of work, on the real thing, inside a guest."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
         yield running
 
 
-def test_killed_at_every_moment(node: StorageNode) -> None:
+def test_killed_at_the_moments_of_openzfs(node: StorageNode) -> None:
     began = time.monotonic()
     with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
         codes = threads.map(lambda kind: run(node, "tests/transactions/test_killed.py", "-k", kind), KINDS)
         assert dict(zip(KINDS, codes, strict=True)) == dict.fromkeys(KINDS, 0)
-    print(f"killed at every moment in {time.monotonic() - began:.0f} s")
+    print(f"killed at all of them in {time.monotonic() - began:.0f} s")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from dsg.transactions.transactor import Done
 from tests.transactions.ground import Content, Ground
 from tests.transactions.rounds import NOWHERE, At, Init, Prune, Round, step
-from tests.transactions.strikes import Strikes
+from tests.transactions.strikes import Counts, Strikes, every
 
 
 class Work(Protocol):
@@ -28,7 +28,7 @@ class Work(Protocol):
         """Do it."""
 
 
-def killed(ground: Ground, work: Work, stop: int) -> str | None:
+def killed(ground: Ground, work: Work, stop: int, counts: Counts = every) -> str | None:
     """Do the work in a child that is killed at a moment, from 1; return which, None when it was done before that.
 
     With 0 it does not kill itself; somebody else may, which is "".
@@ -44,7 +44,7 @@ def killed(ground: Ground, work: Work, stop: int) -> str | None:
             os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            strikes = Strikes(stop, strike)
+            strikes = Strikes(stop, strike, counts)
             watchable: Any = ground
             watchable.restart(strikes)
             work.act(ground)
@@ -88,8 +88,9 @@ def everywhere(
     kind: type[Round],
     make: Callable[[], Ground],
     say: Callable[[str], None] = lambda text: None,
+    counts: Counts = every,
 ) -> Killed:
-    """Kill one kind of work at every moment, until it has none left, and check the repository each time."""
+    """Kill one kind of work at every moment that counts, until it has none left, and check the repository each time."""
     began, result = time.monotonic(), Killed()
     ground, now, n = make(), NOWHERE, 2
     contents: dict[str, Content] = {}
@@ -104,7 +105,7 @@ def everywhere(
             ground, now, contents = make(), NOWHERE, {}
         work = kind(now, n, contents)
         work.prepare(ground)
-        moment = killed(ground, work, len(result.moments) + 1)
+        moment = killed(ground, work, len(result.moments) + 1, counts)
         ground.restart()
         # Nothing was put in order yet: this is what a reader sees in between.
         seen = ground.seen()

@@ -27,18 +27,41 @@ READING = frozenset(
 """Calls that change nothing. A death around one is a death after the change before it."""
 
 
+Counts = Callable[[int, str], bool]
+"""Whether a moment counts, by its number from 1 among all, and by the call's name. The first one always does."""
+
+
+def every(_number: int, _name: str) -> bool:
+    """Count every moment."""
+    return True
+
+
+def decisive(chance: int) -> Counts:
+    """Count those after a ZFS command, a mount, an unmount and a swap of the link; of the others, one by its number."""
+
+    def counts(number: int, name: str) -> bool:
+        return name.startswith("zfs.") or name in {"host.mount", "host.unmount", "host.point_link"} or number == chance
+
+    return counts
+
+
 class Strikes:
     """Counts moments, and strikes at one of them."""
 
-    def __init__(self, stop: int, strike: Callable[[], None]) -> None:
+    def __init__(self, stop: int, strike: Callable[[], None], counts: Counts = every) -> None:
         """`stop` counts from 1, 0 for none; only what changes something counts. `strike` ends the process."""
         self.moments: list[str] = []
         self._stop = stop
         self._strike = strike
+        self._counts = counts
+        self._passed = 0
 
     def moment(self, name: str, when: str) -> None:
         """Pass a moment, or die in it: before the first change, and after each."""
-        if name.rpartition(".")[2] in READING or (when == "before" and self.moments):
+        if name.rpartition(".")[2] in READING or (when == "before" and self._passed):
+            return
+        self._passed += 1
+        if self._passed > 1 and not self._counts(self._passed, name):
             return
         self.moments.append(f"{when} {name}")
         if len(self.moments) == self._stop:
