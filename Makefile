@@ -74,9 +74,9 @@ e2e: $(STAMP) ## tests on the real parts: kube-apiserver, OpenZFS in the storage
 explore: $(STAMP) ## look for new counter-examples to what is said to hold always (TESTS=directory, 10 minutes and more)
 	DSG_EXPLORE=1 $(BIN)/python -m pytest -m "not kube and not zfs and not lab" -n 2 -q $(or $(TESTS),tests)
 
-soak: $(STAMP) ## kill at every moment on OpenZFS (2 hours), cut the power under load CUTS times (100); DSG_SEED repeats cuts
+soak: $(STAMP) ## the whole contract and a kill at every moment on OpenZFS (2 hours), then CUTS power cuts under load (100)
 	@$(BIN)/python -m lab prefetch
-	DSG_EVERY_MOMENT=1 $(BIN)/python -m pytest tests/onzfs/test_kills_on_openzfs.py -p no:cacheprovider -s
+	DSG_SHARE=0/1 DSG_EVERY_MOMENT=1 $(BIN)/python -m pytest tests/onzfs/test_contract_on_openzfs.py tests/onzfs/test_kills_on_openzfs.py -p no:cacheprovider -s
 	DSG_CUTS=$(or $(CUTS),100) $(BIN)/python -m pytest tests/e2e/test_e2e_power_cuts.py -p no:cacheprovider
 
 lab-up: $(STAMP) ## start a lab that stays: API server and storage nodes (NODES=2 for two)

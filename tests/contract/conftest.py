@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     derandomize=bool(POOL) or not os.environ.get("DSG_EXPLORE"),
 )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not in the share that DSG_SHARE names, as `0/2` and `1/2`: halves of about the same size."""
+    share, _, shares = os.environ.get("DSG_SHARE", "").partition("/")
+    if not (POOL and shares):
+        return
+    here = Path(__file__).parent
+    out = [i for i in items if here in i.path.parents and zlib.crc32(i.nodeid.encode()) % int(shares) != int(share)]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(scope="session")

@@ -29,5 +29,8 @@ def run(node: StorageNode, *args: str) -> int:
     argv = [PYTHON, "-u", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-x"]
     # The child of a fork makes threads of its own and needs none of its parent's.
     argv += ["-W", "ignore:.*fork:DeprecationWarning"]
-    env = {"DSG_TEST_POOL": POOL, "DSG_EVERY_MOMENT": os.environ.get("DSG_EVERY_MOMENT", "")}
+    env = {
+        "DSG_TEST_POOL": POOL,
+        **{name: os.environ[name] for name in ("DSG_EVERY_MOMENT", "DSG_SEED") if name in os.environ},
+    }
     return node.shell.stream([*argv, *args], timeout=5400, out=sys.stdout, env=env, cwd="/root/dsg")

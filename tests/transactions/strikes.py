@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -36,11 +37,25 @@ def every(_number: int, _name: str) -> bool:
     return True
 
 
-def decisive(chance: int) -> Counts:
-    """Count those after a ZFS command, a mount, an unmount and a swap of the link; of the others, one by its number."""
+DECISIVE = frozenset({"zfs.rename", "zfs.program", "zfs.destroy_snapshots"})
+"""What a commit on OpenZFS is made of, and what prunes."""
+SEEN = frozenset({"host.mount", "host.unmount", "host.point_link"})
+"""What shows it."""
+
+
+def sample(seed: str, most: int) -> Counts:
+    """Count the decisive ones, half of the other ZFS commands, mounts and swaps of the link, and one of the rest.
+
+    `most` is about as many moments as there are. The same seed gives the same sample.
+    """
+    chosen = random.Random(seed)
+    half = {number for number in range(most * 2) if chosen.random() < 1 / 2}
+    chance = chosen.randrange(2, most)
 
     def counts(number: int, name: str) -> bool:
-        return name.startswith("zfs.") or name in {"host.mount", "host.unmount", "host.point_link"} or number == chance
+        if name in DECISIVE:
+            return True
+        return number in half if name.startswith("zfs.") or name in SEEN else number == chance
 
     return counts
 
