@@ -1,4 +1,4 @@
-"""Transactions and working copies on the real thing: from end to end, and in adversity; inside a guest."""
+"""Transactions and working copies on the real thing, from end to end, inside a guest."""
 
 from __future__ import annotations
 
@@ -20,10 +20,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
 
 def test_from_end_to_end(node: StorageNode) -> None:
     assert run(node, "tests/transactions/test_transactor.py", "--durations=3") == 0
-
-
-def test_in_adversity(node: StorageNode) -> None:
-    assert run(node, "-s", "tests/transactions/test_adversity.py", "--durations=10") == 0
 
 
 def test_each_state_of_a_working_copy(node: StorageNode) -> None:
