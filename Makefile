@@ -68,7 +68,7 @@ e2e: $(STAMP) ## tests on the real parts: kube-apiserver, OpenZFS in the storage
 	@$(MAKE) --no-print-directory bandit sbom
 	@$(BIN)/python -m lab prefetch
 	$(BIN)/python -m pytest -m "kube or zfs or lab" -p no:cacheprovider --ignore=tests/onzfs --durations=40
-	@echo "tests inside two storage nodes side by side (about 20 minutes)"
+	@echo "tests inside two storage nodes side by side (about 25 minutes)"
 	$(BIN)/python -m pytest tests/onzfs -p no:cacheprovider -n 2 --dist loadfile --no-loadscope-reorder -v
 
 explore: $(STAMP) ## look for new counter-examples to what is said to hold always (TESTS=directory, 10 minutes and more)
