@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from typer.testing import CliRunner
@@ -89,6 +90,39 @@ def test_a_transfer_is_recorded_from_certificate_to_end(recording: Recording) ->
     assert (ended.details["repository"], ended.details["mode"]) == ("justice", "write")
     assert (ended.details["requests"], ended.details["received"], ended.details["refused"]) == (2, len(body), 0)
     assert b"content of a file" not in recording.path.read_bytes()
+
+
+def test_a_request_that_outlives_its_grant_is_counted() -> None:
+    class Kept:
+        def __init__(self) -> None:
+            self.entries: list[Entry] = []
+
+        def tell(self, entry: Entry) -> None:
+            self.entries.append(entry)
+
+        require = tell
+
+        def close(self) -> None:
+            pass
+
+    kept = Kept()
+    request: Any = SimpleNamespace(transport=None, remote="127.0.0.1")
+    grant: Any = SimpleNamespace(
+        uid="u", repository="justice", mode="read", version="s7", namespace="research", author="ana"
+    )
+
+    async def run() -> None:
+        trail = Trail(cast(Any, kept))
+        exchange: Any = SimpleNamespace(received=0, sent=0)
+        async with trail.follow(request, exchange, grant):
+            trail.look(lambda _uid: False)
+            exchange.sent = 5000
+        trail.look(lambda _uid: False)
+        await trail.close()
+
+    asyncio.run(run())
+    (ended,) = [entry for entry in kept.entries if entry.action == "transfer.ended"]
+    assert (ended.details["requests"], ended.details["sent"]) == (1, 5000)
 
 
 def test_bytes_that_are_read_are_counted(recording: Recording) -> None:

@@ -56,6 +56,8 @@ class _Transfer:
     refused: int = 0
     received: int = 0
     sent: int = 0
+    running: int = 0
+    """Requests that have not ended."""
 
 
 @dataclass(slots=True)
@@ -99,19 +101,23 @@ class Trail:
             return
         host, _ = peer(request)
         transfer = self._transfers.setdefault((grant.uid, host), _Transfer(grant, host, self._clock()))
-        async with transfer.lock:
-            if not transfer.recorded:
-                await self._require(_about(Action.TRANSFER_BEGUN, grant, host, _what(grant)))
-                transfer.recorded = True
-        transfer.requests += 1
+        transfer.running += 1
         try:
-            yield
-        except Refusal:
-            transfer.refused += 1
-            raise
+            async with transfer.lock:
+                if not transfer.recorded:
+                    await self._require(_about(Action.TRANSFER_BEGUN, grant, host, _what(grant)))
+                    transfer.recorded = True
+            transfer.requests += 1
+            try:
+                yield
+            except Refusal:
+                transfer.refused += 1
+                raise
+            finally:
+                transfer.received += exchange.received
+                transfer.sent += exchange.sent
         finally:
-            transfer.received += exchange.received
-            transfer.sent += exchange.sent
+            transfer.running -= 1
 
     def refused(self, request: web.Request, code: Code) -> None:
         """Record that a request was refused: the first of its kind, and how many came after it."""
@@ -142,7 +148,8 @@ class Trail:
     def look(self, is_open: Callable[[str], bool]) -> None:
         """Record what is over."""
         for key, transfer in list(self._transfers.items()):
-            if not is_open(key[0]) and not transfer.lock.locked():
+            # A request that ends after its grant counts, too.
+            if not is_open(key[0]) and not transfer.running:
                 del self._transfers[key]
                 self._ended(transfer)
         now = self._clock()
