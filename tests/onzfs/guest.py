@@ -33,4 +33,4 @@ def run(node: StorageNode, *args: str) -> int:
         "DSG_TEST_POOL": POOL,
         **{name: os.environ[name] for name in ("DSG_EVERY_MOMENT", "DSG_SEED") if name in os.environ},
     }
-    return node.shell.stream([*argv, *args], timeout=5400, out=sys.stdout, env=env, cwd="/root/dsg")
+    return node.shell.stream([*argv, *args], timeout=2400, out=sys.stdout, env=env, cwd="/root/dsg")

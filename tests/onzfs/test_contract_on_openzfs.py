@@ -28,7 +28,7 @@ def test_the_contract_holds_on_openzfs(node: StorageNode) -> None:
     share = os.environ.get("DSG_SHARE") or f"{random.SystemRandom().randrange(2)}/2"
     print(f"on OpenZFS {node.run('zfs', 'version').stdout.split()[0]}, DSG_SHARE={share}:")
     env = {"DSG_TEST_POOL": POOL, "DSG_SHARE": share}
-    code = node.run_pytest(["tests/contract"], ["-q", "-x", "--durations=5"], timeout=5400, out=sys.stdout, env=env)
+    code = node.run_pytest(["tests/contract"], ["-q", "-x", "--durations=5"], timeout=2400, out=sys.stdout, env=env)
     assert code == 0
 
 

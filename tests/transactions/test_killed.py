@@ -57,7 +57,8 @@ def test_killed_at_every_moment(
         counts = sample(f"{seed} {kind.__name__}", MOST)
     result = everywhere(kind, lambda: make(**spec), say, counts)
     say(f"{kind.__name__}: {len(result.moments)} moments in {result.seconds:.0f} s, {result.went_on} resumed")
-    assert len(result.moments) >= 2
+    # On OpenZFS, one command prunes: the moments before and after it.
+    assert len(result.moments) >= 2 if POOL and kind is Prune else len(result.moments) > 2
     assert result.moments[0].startswith("before")
     if kind.commits:
         assert DECISIVE["openzfs" if POOL else "xfs"] in result.moments
