@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import cache, machine
+from lab.emulator import emulator
 from lab.image import Image
 from lab.machine import Hardware, Machine
 from lab.processes import free_port
@@ -49,7 +50,7 @@ class SavedState:
 def saved_state(image: Image, hardware: Hardware) -> SavedState:
     """The saved state for an image and hardware, made by one cold boot when it is missing. Raises `LabError`."""
     command = machine.arguments(Image(Path("image"), image.key), hardware, {_SSH: 0})
-    key = cache.recipe_key([], image.key, machine.qemu_version(), machine.describe(hardware), *command, repr(_WARM))
+    key = cache.recipe_key([], image.key, emulator().version, machine.describe(hardware), *command, repr(_WARM))
 
     def build(folder: Path, log: Path) -> None:
         machine.create_disk(folder / "root.qcow2", image.disk)
