@@ -58,7 +58,16 @@ def arguments(image: Image, hardware: Hardware, forwards: Mapping[int, int]) -> 
     network = ["user", "id=net"]
     network += [f"hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in sorted(forwards.items())]
     argv = ["-no-user-config", "-nodefaults", "-display", "none", "-machine", "pc"]
-    argv += ["-accel", "tcg,thread=multi", "-cpu", _PROCESSOR, "-smp", str(hardware.cpus), "-m", str(hardware.memory_mib)]
+    argv += [
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        _PROCESSOR,
+        "-smp",
+        str(hardware.cpus),
+        "-m",
+        str(hardware.memory_mib),
+    ]
     argv += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _ARGUMENTS]
     argv += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
     argv += ["-qmp", "unix:qmp.sock,server=on,wait=off"]
