@@ -30,7 +30,7 @@ settings.register_profile(
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not in the share that DSG_SHARE names, as `0/2` and `1/2`: halves of about the same size."""
+    """Leave out what is not in the share that DSG_SHARE names, as `0/4` to `3/4`: quarters of about the same size."""
     share, _, shares = os.environ.get("DSG_SHARE", "").partition("/")
     if not (POOL and shares):
         return

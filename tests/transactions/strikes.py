@@ -44,18 +44,18 @@ SEEN = frozenset({"host.mount", "host.unmount", "host.point_link"})
 
 
 def sample(seed: str, most: int) -> Counts:
-    """Count the decisive ones, half of the other ZFS commands, mounts and swaps of the link, and one of the rest.
+    """Count the decisive ones, a quarter of the other ZFS commands, mounts and swaps of the link, and one of the rest.
 
     `most` is about as many moments as there are. The same seed gives the same sample.
     """
     chosen = random.Random(seed)
-    half = {number for number in range(most * 2) if chosen.random() < 1 / 2}
+    quarter = {number for number in range(most * 2) if chosen.random() < 1 / 4}
     chance = chosen.randrange(2, most)
 
     def counts(number: int, name: str) -> bool:
         if name in DECISIVE:
             return True
-        return number in half if name.startswith("zfs.") or name in SEEN else number == chance
+        return number in quarter if name.startswith("zfs.") or name in SEEN else number == chance
 
     return counts
 
