@@ -23,7 +23,7 @@ Text = Mapping[str, str]
 FIRST: Text = {"input/a": "one", "input/b": "two"}
 SECOND: Text = {"input/a": "one, corrected", "input/c": "three"}
 
-_SEND = """
+SEND = """
 import json, os, sys
 from dsg.storage.local_trees import LocalTrees
 from dsg.storage.trees import Owning
@@ -70,7 +70,7 @@ def send(cluster: Cluster, obj: Mapping[str, Any], before: Text, wanted: Text) -
     files = {blake3(text.encode()).hexdigest(): text for text in wanted.values()}
     changes = change_list(in_bytes(before), in_bytes(wanted))
     files["changes"] = b"".join(encode_change(change) for change in changes).decode()
-    cluster.sh(PYTHON, "-c", _SEND, place_of(obj), json.dumps(files))
+    cluster.sh(PYTHON, "-c", SEND, place_of(obj), json.dumps(files))
 
 
 def intend(cluster: Cluster, name: str, intent: str, user: str = "alice") -> None:
