@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from unittest import mock
 
-import pytest
-
 from dsg.operator import queue
 from dsg.operator.queue import KeyQueue
 from dsg.reconcile.cluster import Key
@@ -22,41 +20,6 @@ def test_keys_that_come_together_are_taken_together() -> None:
         keys.add_threadsafe([A, B])
         assert await asyncio.wait_for(keys.take(), 5) == {A, B}
         assert len(keys) == 0
-        keys.close()
-
-    asyncio.run(scene())
-
-
-def test_what_can_wait_comes_with_what_can_not() -> None:
-    async def scene() -> None:
-        keys = KeyQueue()
-        with mock.patch.object(queue, "PATIENCE", 3600):
-            keys.add_threadsafe([A], patiently=True)
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(keys.take(), 0.3)
-            assert len(keys) == 1
-            keys.add([B])
-            assert await asyncio.wait_for(keys.take(), 5) == {A, B}
-        keys.close()
-
-    asyncio.run(scene())
-
-
-def test_what_can_wait_does_not_wait_for_ever_nor_is_it_put_off_by_more() -> None:
-    async def scene() -> None:
-        loop = asyncio.get_running_loop()
-        keys = KeyQueue()
-        began = loop.time()
-        with mock.patch.object(queue, "PATIENCE", 0.5):
-            taken = asyncio.ensure_future(keys.take())
-            while not taken.done():
-                keys.add_patiently([A])
-                await asyncio.sleep(0.05)
-            assert taken.result() == {A}
-            assert loop.time() - began >= 0.5
-            # The one that came while that was taken has its own time.
-            keys.add_patiently([B])
-            assert await asyncio.wait_for(keys.take(), 5) >= {B}
         keys.close()
 
     asyncio.run(scene())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -84,8 +83,7 @@ class NodeOperator:
         self._queue = KeyQueue()
         self._passes = ThreadPoolExecutor(1, thread_name_prefix="dsg-pass")
         self._tasks: list[asyncio.Task[None]] = []
-        happened = functools.partial(self._queue.add_threadsafe, patiently=True)
-        self._events = ZfsEventWatch(zfs, store, happened) if zfs is not None else None
+        self._events = ZfsEventWatch(zfs, store, self._queue.add_threadsafe) if zfs is not None else None
         self._transactions = transactions
         self._transaction_loop = TransactionLoop(transactions.advance)
         transactions.on_change = lambda key: self._queue.add_threadsafe([key])

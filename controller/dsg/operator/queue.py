@@ -16,8 +16,6 @@ FIRST_DELAY = 1.0
 LONGEST_DELAY = 30.0
 GATHER = 0.1
 """Seconds for which a pass waits for more keys once it has one."""
-PATIENCE = 1.0
-"""Seconds that a key may wait for others where much comes at once: a transaction makes a dozen events in the pool."""
 
 
 class KeyQueue:
@@ -29,7 +27,6 @@ class KeyQueue:
         self._arrived = asyncio.Event()
         self._delays: dict[Key, float] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
-        self._waiting: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Return how many keys wait."""
@@ -41,15 +38,9 @@ class KeyQueue:
         if self._pending:
             self._arrived.set()
 
-    def add_patiently(self, keys: Iterable[Key]) -> None:
-        """Ask for a look with the next pass that something else asks for, or after PATIENCE seconds."""
-        self._pending.update(keys)
-        if self._pending and self._waiting is None:
-            self._waiting = self._loop.call_later(PATIENCE, self._arrived.set)
-
-    def add_threadsafe(self, keys: Iterable[Key], *, patiently: bool = False) -> None:
-        """As `add`, or `add_patiently`, from another thread."""
-        self._loop.call_soon_threadsafe(self.add_patiently if patiently else self.add, list(keys))
+    def add_threadsafe(self, keys: Iterable[Key]) -> None:
+        """As `add`, from another thread."""
+        self._loop.call_soon_threadsafe(self.add, list(keys))
 
     def retry(self, keys: Iterable[Key]) -> None:
         """Ask for another look after a delay: 1 s at first, twice as long each time, at most 30 s."""
@@ -73,18 +64,11 @@ class KeyQueue:
         await self._arrived.wait()
         await asyncio.sleep(GATHER)
         self._arrived.clear()
-        self._wait_no_more()
         keys, self._pending = self._pending, set()
         return keys
-
-    def _wait_no_more(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
 
     def close(self) -> None:
         """Cancel what is still due."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._wait_no_more()
