@@ -21,8 +21,7 @@ from lab.image import Image
 from lab.processes import Process, recorded, spawn
 from lab.qmp import Monitor, monitor
 
-QEMU = "qemu-system-x86_64"
-_TOOLS = {QEMU: "qemu-system-x86", "qemu-img": "qemu-utils", "ssh": "openssh-client"}
+_TOOLS = {"qemu-img": "qemu-utils", "ssh": "openssh-client"}
 # A kernel that is told of fast string instructions copies and clears with them, and they are emulated byte by byte:
 # without, a guest's work takes a quarter to a third less of this machine's processors.
 _PROCESSOR = "max,-erms,-fsrm"
@@ -58,16 +57,8 @@ def arguments(image: Image, hardware: Hardware, forwards: Mapping[int, int]) -> 
     network = ["user", "id=net"]
     network += [f"hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in sorted(forwards.items())]
     argv = ["-no-user-config", "-nodefaults", "-display", "none", "-machine", "pc"]
-    argv += [
-        "-accel",
-        "tcg,thread=multi",
-        "-cpu",
-        _PROCESSOR,
-        "-smp",
-        str(hardware.cpus),
-        "-m",
-        str(hardware.memory_mib),
-    ]
+    argv += ["-accel", "tcg,thread=multi", "-cpu", _PROCESSOR]
+    argv += ["-smp", str(hardware.cpus), "-m", str(hardware.memory_mib)]
     argv += ["-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", _ARGUMENTS]
     argv += ["-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"]
     argv += ["-qmp", "unix:qmp.sock,server=on,wait=off"]

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,10 @@ from lab.processes import spawn
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> None:
+def forgotten() -> Iterator[None]:
+    """Look anew in each test, and after them: a lab must not be given one of theirs."""
+    emulator.emulator.cache_clear()
+    yield
     emulator.emulator.cache_clear()
 
 
