@@ -9,7 +9,6 @@ import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,18 +109,6 @@ def _reap(pid: int) -> None:
         return
 
 
-def give_way(pid: int, nice: int | None = None) -> None:
-    """Let a session's leader, and what it starts, give way to others as this process does, or by `nice` (0 to 19).
-
-    Linux shares the processor out among sessions first; niceness counts within one only, unless the session has one of
-    its own (sched(7), "The autogroup feature"). Nothing happens where there are no such groups.
-    """
-    wanted = os.getpriority(os.PRIO_PROCESS, 0) if nice is None else nice
-    if wanted > 0:
-        with suppress(OSError):
-            Path(f"/proc/{pid}/autogroup").write_text(str(wanted))
-
-
 def spawn(argv: list[str], log: Path, pid_file: Path, *, tied: bool, cwd: Path | None = None) -> Process:
     """Start a child with its output appended to `log` and its identity in `pid_file`.
 
@@ -140,7 +127,6 @@ def spawn(argv: list[str], log: Path, pid_file: Path, *, tied: bool, cwd: Path |
         ).result()
     # From here on the child is known by its number and reaped by us; Popen's own finalizer would only warn.
     child.returncode = 0
-    give_way(child.pid)
     started = start_time(child.pid)
     process = Process(child.pid, started if started is not None else -1)
     pid_file.write_text(json.dumps({"pid": process.pid, "started": process.started, "program": argv[0]}) + "\n")

@@ -1,24 +1,31 @@
 """The tests on the real parts: `python -m lab.tier`.
 
-A cluster's tests wait for much of their time: for a lease to run out, a watch, a boot. What needs neither a cluster nor
-a guest of its own for long runs beside them, and gives way. Tests inside nodes come afterwards, two nodes at a time:
-their emulated processors want all there is, and beside them everything takes so long that nothing is gained.
+Three parts, one after the other, since beside emulated processors everything takes so long that bounds are missed and
+nothing is gained: what needs no guest for long, tests of a whole cluster, and tests inside nodes, two nodes at a time.
+What is left to lots (tests/lots.py) begins only in the part's first minutes; what must run, runs however long it takes.
 """
 
+import argparse
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 
 from lab.paths import TREE
-from lab.processes import give_way
 from lab.progress import duration, say
 
 _CLUSTER, _NODES = "tests/e2e", "tests/onzfs"
-_NICE = 15
+_MINUTES = 36.0
+_SHARES = {"cluster": 0.7, "nodes": 0.3}
+"""What of the time is whose, after which nothing that is left to lots begins."""
+_TOLD = re.compile(r"(E  |FAILED |ERROR )")
+_MOST_TOLD = 60
 _PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "-v", "--tb=short", "--durations=25")
 
 
@@ -28,12 +35,18 @@ class Part:
 
     name: str
     arguments: tuple[str, ...]
-    nice: int = 0
+    minutes: float = 0.0
+    """What is left to lots begins in so many minutes only."""
     process: subprocess.Popen[str] | None = None
-    began: float = field(default_factory=time.monotonic)
+    told: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
+    """The last lines that say what failed."""
 
     def start(self) -> threading.Thread:
         """Begin; the thread ends with it."""
+        lots = {
+            "DSG_LOT_UNTIL": str(time.time() + self.minutes * 60),
+            "DSG_LOT_SEED": str(random.SystemRandom().randrange(1 << 30)),
+        }
         self.process = subprocess.Popen(
             [sys.executable, *_PYTEST, *self.arguments],
             cwd=TREE,
@@ -42,19 +55,20 @@ class Part:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={"DSG_LOT": "1", **os.environ, "PYTHONUNBUFFERED": "1", "DSG_TELL_AT_ONCE": "1"},
+            env={**lots, **os.environ, "PYTHONUNBUFFERED": "1", "DSG_TELL_AT_ONCE": "1"},
             start_new_session=True,
         )
-        os.setpriority(os.PRIO_PROCESS, self.process.pid, self.nice)
-        give_way(self.process.pid, self.nice)
         shown = threading.Thread(target=self._show)
         shown.start()
         return shown
 
     def _show(self) -> None:
         assert self.process is not None and self.process.stdout is not None
+        began = time.monotonic()
         for line in self.process.stdout:
-            passed = int(time.monotonic() - self.began)
+            if _TOLD.match(line):
+                self.told.append(line)
+            passed = int(time.monotonic() - began)
             print(f"{passed // 60:3}:{passed % 60:02} {self.name:7} | {line}", end="", flush=True)
         self.process.wait()
 
@@ -69,21 +83,23 @@ class Part:
             self.process.send_signal(signal.SIGINT)
 
 
-def parts() -> tuple[Part, Part, Part]:
-    """The cluster's tests, the rest beside them, which gives way, and after both the tests inside nodes."""
+def parts(minutes: float) -> tuple[Part, ...]:
+    """What to run, in that order; `minutes` are for what is left to lots, and what must run comes out of them first."""
     folders = {f"tests/{file.parent.name}" for file in TREE.glob("tests/*/test_*.py")} - {_CLUSTER, _NODES}
     spread = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    shares = {name: minutes * share for name, share in _SHARES.items()}
     return (
-        Part("cluster", (_CLUSTER,)),
-        Part("rest", ("-m", "kube or zfs or lab", *sorted(folders)), nice=_NICE),
-        Part("nodes", (_NODES, *spread)),
+        Part("rest", ("-m", "kube or zfs or lab", *sorted(folders), *spread)),
+        Part("cluster", (_CLUSTER,), shares["cluster"]),
+        Part("nodes", (_NODES, *spread), shares["nodes"]),
     )
 
 
 def main() -> int:
     """Run all; the exit code is 0 when all tests passed."""
-    begin = time.monotonic()
-    cluster, rest, nodes = every = parts()
+    parser = argparse.ArgumentParser(prog="python -m lab.tier", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=_MINUTES, help="begin what is left to lots in these only")
+    begin, every = time.monotonic(), parts(parser.parse_args().minutes)
     stopped = threading.Event()
 
     def stop(_number: int, _frame: object) -> None:
@@ -93,14 +109,15 @@ def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    say("tests on the real parts, the cluster's and the rest side by side (about 45 minutes on two processors)")
-    for thread in [part.start() for part in (cluster, rest)]:
-        thread.join()
-    if not stopped.is_set():
-        say("tests inside two storage nodes (about 15 minutes)")
-        nodes.start().join()
+    for part in every:
+        if not stopped.is_set():
+            say(f"tests on the real parts: {part.name}, {duration(time.monotonic() - begin)} after the beginning")
+            part.start().join()
     codes = {part.name: part.code for part in every}
     say(f"all have ended after {duration(time.monotonic() - begin)}; exit codes of pytest: {codes}")
+    for part in every:
+        if part.code != 0:
+            print("".join(f"{part.name} | {line}" for line in part.told), end="", flush=True)
     return 0 if set(codes.values()) == {0} else 1
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
 import sys
 from collections.abc import Iterator
 
@@ -22,56 +20,6 @@ SLOW = ("--resync", "600", *COMMON)
 """For node-a: a resync so slow that what is seen must have come by events."""
 QUICK = ("--resync", "10", *COMMON)
 """For node-b."""
-
-
-LOTS: dict[str, tuple[frozenset[str], int]] = {
-    "test_e2e_alerts.py": (
-        frozenset(
-            {
-                "test_a_data_plane_that_is_knocked_at_crowded_and_not_scraped",
-                "test_more_content_than_there_is_room_for",
-                "test_causes_in_transactions",
-                "test_a_quota_and_damage",
-                "test_commands_and_rights_that_are_missing",
-                "test_a_fault_of_the_operator",
-                "test_storage_that_hangs_and_a_clock_that_is_wrong",
-                "test_a_full_pool",
-            }
-        ),
-        2,
-    ),
-    # On the xfs type, all are carried out in tests/kube/test_procedures_on_xfs.py.
-    "test_e2e_procedures.py": (
-        frozenset(
-            {
-                "test_the_operator_is_upgraded_while_a_client_sends",
-                "test_a_node_is_maintained_and_what_waited_goes_on",
-                "test_a_repository_that_was_deleted_by_mistake_is_taken_up_again",
-                "test_a_pool_is_lost_and_its_repository_restored_on_another_node",
-                "test_the_cluster_is_lost_and_made_anew_from_its_yaml",
-            }
-        ),
-        3,
-    ),
-}
-"""Tests of a file of which so many are drawn by lot where time is short: each stands alone and takes minutes."""
-NEVER = frozenset({"test_every_alert_but_one_fired_by_its_cause", "test_a_network_that_is_cut"})
-"""Tests that no lot falls on: one looks at what all others of its file did, one waits for three minutes."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With DSG_LOT, leave out what the lot does not fall on, and say so; `make soak` leaves out nothing."""
-    if os.environ.get("DSG_LOT", "0") == "0":
-        return
-    out = []
-    for file, (names, most) in LOTS.items():
-        left = set(random.SystemRandom().sample(sorted(names), len(names) - most)) | NEVER
-        out += [item for item in items if item.path.name == file and item.name in left]
-    config.hook.pytest_deselected(items=out)
-    items[:] = [item for item in items if item not in out]
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    if out and terminal is not None:
-        terminal.write_line(f"left out by lot, run by `make soak`: {', '.join(item.nodeid for item in out)}")
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ from tests.e2e.conftest import QUICK
 from tests.e2e.test_e2e_researchers import Researcher
 from tests.operations.promtool import Pages, Scenario, judge
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.lot]
 
 HALF = f"/var/tmp/{SHELF}-2"
 SINGLE, BRIM = "single", "brim"
@@ -144,6 +144,7 @@ def condition(type_: str, kind: str = "Repository") -> dict[str, str]:
 # ---- what is wrong with requests to the data plane
 
 
+@pytest.mark.lot
 def test_a_data_plane_that_is_knocked_at_crowded_and_not_scraped(scraped: Scraped, tmp_path: Path) -> None:
     def happen(seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -161,6 +162,7 @@ def test_a_data_plane_that_is_knocked_at_crowded_and_not_scraped(scraped: Scrape
     judged(scenarios, tmp_path)
 
 
+@pytest.mark.lot
 def test_more_content_than_there_is_room_for(scraped: Scraped, tmp_path: Path) -> None:
     cluster = scraped.cluster
     cluster.apply(small("tight"))
@@ -284,6 +286,7 @@ def test_causes_in_a_pool_and_its_repositories(scraped: Scraped, tmp_path: Path)
     print(f"{len(causes)} causes made and mended in {time.monotonic() - began:.0f} s")
 
 
+@pytest.mark.lot
 def test_causes_in_transactions(scraped: Scraped, tmp_path: Path) -> None:
     cluster = scraped.cluster
     kept = placed("kept", retention={"keepLast": 1})
@@ -350,6 +353,7 @@ def test_a_pool_that_is_away(scraped: Scraped, tmp_path: Path) -> None:
     judged(course(scraped, causes), tmp_path)
 
 
+@pytest.mark.lot
 def test_a_quota_and_damage(scraped: Scraped, tmp_path: Path) -> None:
     cluster, pool_is = scraped.cluster, {"pool": f"{NODE}-{SHELF}"}
     cluster.wait_ready("watched", timeout=90)
@@ -422,6 +426,7 @@ def test_the_operator_tells_more_when_it_is_asked_to_and_no_secret(scraped: Scra
     assert scraped.cluster.api.credentials.token("operator") not in log
 
 
+@pytest.mark.lot
 def test_commands_and_rights_that_are_missing(scraped: Scraped, tmp_path: Path) -> None:
     kubectl = scraped.cluster.api.kubectl
     said = kubectl("admin", "get", "rolebinding", "dsg-operator-leases", "-n", "dsg-system", "-o", "json").stdout
@@ -442,6 +447,7 @@ def test_commands_and_rights_that_are_missing(scraped: Scraped, tmp_path: Path) 
     scraped.cluster.wait_ready("watched", timeout=SIGHT)
 
 
+@pytest.mark.lot
 def test_a_fault_of_the_operator(scraped: Scraped, tmp_path: Path) -> None:
     """A bug is put into the program that is installed, for one Repository; the others go on."""
     cluster, node = scraped.cluster, scraped.node
@@ -480,6 +486,7 @@ ZfsRepositories.plan = _faulty
     assert cluster.condition("watched", "Ready")["status"] == "True"
 
 
+@pytest.mark.lot
 def test_storage_that_hangs_and_a_clock_that_is_wrong(scraped: Scraped, tmp_path: Path) -> None:
     cluster, node = scraped.cluster, scraped.node
     node.create_pool(SINGLE, "-O", "mountpoint=none", disks=(1,))
@@ -534,6 +541,7 @@ def test_storage_that_hangs_and_a_clock_that_is_wrong(scraped: Scraped, tmp_path
     scraped.forget("overdue", "stuck")
 
 
+@pytest.mark.lot
 def test_a_full_pool(scraped: Scraped, tmp_path: Path) -> None:
     wait("the pool to be full", lambda: scraped.node.daemon_pid("fill") is None, 300)
     emptied = in_shell(scraped, f"zfs destroy {BRIM}/filler; zpool sync {BRIM}")
@@ -548,6 +556,7 @@ def test_a_full_pool(scraped: Scraped, tmp_path: Path) -> None:
 # ---- what is silent
 
 
+@pytest.mark.soak
 def test_a_network_that_is_cut(scraped: Scraped, tmp_path: Path) -> None:
     def silence() -> float:
         repositories = {"resource": "repositories.dsg.hrdag.org"}
@@ -627,5 +636,6 @@ def test_all_are_back(scraped: Scraped, monitor: tuple[Process, int], tmp_path: 
     judged([Scenario("well again", [(60, scraped.well), (15, {}), (60, back)], frozenset(), about)], tmp_path)
 
 
+@pytest.mark.soak
 def test_every_alert_but_one_fired_by_its_cause() -> None:
     assert {alert.name for alert in ALERTS} - SEEN == {"DsgResyncOld"}

@@ -13,7 +13,7 @@ from tests.e2e.cluster import NAMESPACE, Cluster, repository, wait
 from tests.e2e.test_e2e_telemetry import all_spans
 from tests.telemetry.collector import Collector
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.lot]
 
 NAME, DATASET, ENTRY = "vault", "tank/dsg/vault", "vault"
 MOUNT = "/srv/dsg/.vault/g1"

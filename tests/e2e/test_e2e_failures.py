@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, kstatus, repository, wait
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.lot]
 
 
 def test_a_hanging_zfs_times_out_and_heals(cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ from tests.e2e.test_e2e_researchers import Researcher, _strike, plane
 from tests.migration.adopting import tree
 from tests.migration.old_dsg import TREES, OldRepository, facts
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.lot]
 
 __all__ = ["plane"]
 

@@ -23,7 +23,7 @@ from tests.e2e.conftest import QUICK, SLOW, environment
 from tests.e2e.test_e2e_researchers import Researcher
 from tests.telemetry.collector import Collector
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.lot]
 
 NODE, OTHER = "node-b", "node-a"
 ACCESS = {"writers": {"users": ["alice"]}, "admins": {"users": ["bob"]}}
@@ -129,6 +129,7 @@ def received(site: Site, node: str) -> int:
     return int(text.split()[0]) if text else 0
 
 
+@pytest.mark.lot
 def test_the_operator_is_upgraded_while_a_client_sends(site: Site, day: tuple[Researcher, Researcher]) -> None:
     cluster, (alice, _) = site.cluster, day
     (alice.copy / "input" / "large.bin").write_bytes(os.urandom(48 << 20))
@@ -161,6 +162,7 @@ def test_the_operator_is_upgraded_while_a_client_sends(site: Site, day: tuple[Re
     assert (broken.returncode, "broken: " in broken.stdout) == (1, True)
 
 
+@pytest.mark.lot
 def test_a_node_is_maintained_and_what_waited_goes_on(site: Site, day: tuple[Researcher, Researcher]) -> None:
     cluster, (_, bob) = site.cluster, day
     before = site.head("care-day")["version"]
@@ -197,6 +199,7 @@ def _suspend(name: str, value: str) -> list[str]:
     return ["patch", "repository", name, "-n", NAMESPACE, "--type=merge", "-p", patch]
 
 
+@pytest.mark.lot
 def test_a_repository_that_was_deleted_by_mistake_is_taken_up_again(
     site: Site, day: tuple[Researcher, Researcher]
 ) -> None:
@@ -219,6 +222,7 @@ def test_a_repository_that_was_deleted_by_mistake_is_taken_up_again(
 VAULT = "vault"
 
 
+@pytest.mark.lot
 def test_a_pool_is_lost_and_its_repository_restored_on_another_node(site: Site, tmp_path: Path) -> None:
     cluster = site.cluster
     source = cluster.node(NODE)
@@ -299,6 +303,7 @@ def go_on(cluster: Cluster, tmp_path: Path, alice: Researcher, bob: Researcher) 
     assert bob.read("input/late.csv") == "after the backup\n"
 
 
+@pytest.mark.lot
 def test_the_cluster_is_lost_and_made_anew_from_its_yaml(site: Site, tmp_path: Path) -> None:
     cluster = site.cluster
     alice, bob = people(site, tmp_path, "care-etcd")

@@ -1,17 +1,13 @@
-"""Which QEMU runs storage nodes, and which tests give way to which."""
+"""Which QEMU runs storage nodes."""
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import emulator, system, tier
+from lab import emulator, system
 from lab.emulator import Emulator
 from lab.errors import LabError
-from lab.paths import TREE
-from lab.processes import spawn
 
 
 @pytest.fixture(autouse=True)
@@ -63,49 +59,3 @@ def test_one_in_a_folder_of_its_own_takes_its_own_libraries_and_firmware(tmp_pat
     assert argv[0] == f"{tmp_path}/lib64/ld-linux-x86-64.so.2"
     assert argv[argv.index("--library-path") + 2] == f"{tmp_path}/usr/bin/qemu-system-x86_64"
     assert all(str(tmp_path) in word for word in argv if word.startswith("/"))
-
-
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel shares out by niceness alone")
-def test_what_a_nice_process_starts_gives_way_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getpriority", lambda which, who: 7)
-    process = spawn(["sleep", "60"], tmp_path / "log", tmp_path / "pid", tied=True)
-    try:
-        assert Path(f"/proc/{process.pid}/autogroup").read_text().split()[-1] == "7"
-    finally:
-        process.send(signal.SIGKILL)
-        process.wait(10)
-
-
-def test_each_folder_of_tests_is_in_one_part() -> None:
-    folders = sorted({f"tests/{file.parent.name}" for file in TREE.glob("tests/*/test_*.py")})
-    assert sorted(word for part in tier.parts() for word in part.arguments if word.startswith("tests/")) == folders
-
-
-def test_a_part_shows_each_line_with_its_name_and_ends_as_pytest_did(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "test_one.py").write_text("def test_one():\n    print('said')\n    assert False\n")
-    part = tier.Part("some", (str(tmp_path), "-s"), nice=1)
-    part.start().join()
-    lines = capfd.readouterr().out.splitlines()
-    assert part.code == 1
-    assert all(" some    | " in line for line in lines)
-    assert any("said" in line for line in lines)
-
-
-def test_a_part_that_is_stopped_ends_as_by_ctrl_c(tmp_path: Path) -> None:
-    begun, ended = tmp_path / "begun", tmp_path / "ended"
-    (tmp_path / "test_long.py").write_text(
-        "import pathlib, time\n"
-        "def test_long():\n"
-        f"    pathlib.Path({str(begun)!r}).touch()\n"
-        f"    try:\n        time.sleep(60)\n    finally:\n        pathlib.Path({str(ended)!r}).touch()\n"
-    )
-    part = tier.Part("long", (str(tmp_path),))
-    shown = part.start()
-    while not begun.exists():
-        shown.join(0.05)
-    part.stop()
-    shown.join(30)
-    assert ended.exists()
-    assert part.code == 2

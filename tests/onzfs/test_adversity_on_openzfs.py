@@ -11,7 +11,7 @@ import pytest
 from lab.node import StorageNode
 from tests.onzfs.guest import guest, run
 
-pytestmark = pytest.mark.zfs
+pytestmark = [pytest.mark.zfs, pytest.mark.lot]
 
 
 @pytest.fixture(scope="module")

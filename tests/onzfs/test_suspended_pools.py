@@ -13,7 +13,7 @@ import pytest
 from lab.node import PYTHON, StorageNode, pack_tests
 from tests.e2e.cluster import wait
 
-pytestmark = pytest.mark.zfs
+pytestmark = [pytest.mark.zfs, pytest.mark.lot]
 
 POOL = "frail"
 ERRORS = ("PoolSuspended", "CommandTimeout", "NotResponding")
@@ -34,6 +34,7 @@ def health(node: StorageNode) -> str:
     return node.run("zpool", "list", "-H", "-o", "health", POOL).stdout.strip()
 
 
+@pytest.mark.lot
 @pytest.mark.parametrize("moment", ["before zfs.rename", "before zfs.program", "after zfs.program"])
 def test_a_disk_that_dies_in_a_commit(node: StorageNode, moment: str) -> None:
     name = moment.replace(" zfs.", "-")

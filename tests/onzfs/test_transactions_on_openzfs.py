@@ -18,6 +18,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StorageNode]:
         yield running
 
 
+@pytest.mark.lot
 def test_from_end_to_end(node: StorageNode) -> None:
     assert run(node, "tests/transactions/test_transactor.py", "--durations=3") == 0
 
