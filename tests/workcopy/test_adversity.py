@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from dsg.scan.problems import ScanFailed
 from dsg.sync.resolution import ResolutionError
 from dsg.sync.sides import SidesError
 from dsg.transactions.transactor import Stopped, Transactor
+from dsg.workcopy import local
 from dsg.workcopy import sync as module
 from dsg.workcopy.apply import Applier
 from dsg.workcopy.errors import (
@@ -35,6 +37,9 @@ from dsg.workcopy.results import Done, Phase, Progress
 from dsg.workcopy.sync import sync
 from tests.workcopy.copies import Copy, Thing, Things, things, write
 from tests.workcopy.server import Server
+
+TICK = 0.02
+"""Seconds within which files may get one time (the kernel's clock of files goes by ticks)."""
 
 
 @pytest.fixture
@@ -93,6 +98,32 @@ def test_edits_between_scan_and_apply_are_left_alone(two: tuple[Copy, Copy], mon
     mine.done(resolve=True)
     mine.settled()
     assert mine.kept() == {thing.content for thing in edits.values()}
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_has_the_size_and_times_of_its_successor_is_replaced(
+    two: tuple[Copy, Copy], monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    mine, theirs = two
+    # So that times prove what they prove to people, who do not sync what they have just written.
+    monkeypatch.setattr(local, "COARSE", 0)
+    time.sleep(TICK)
+    theirs.put({"b": None} if moved else {})
+    theirs.put({"a" if not moved else "new": Thing(b"b 0" if moved else b"a 1")})
+    assert theirs.done().committed == ("s2",)
+    if moved:
+        mine.put({"new": Thing(b"n 0"), "old": Thing(b"o 0")})
+        mine.blocked()
+        mine.decide("both")
+        time.sleep(TICK)
+        mine.done(resolve=True)
+        assert {thing.content for thing in things(mine.root).values()} >= {b"b 0", b"n 0", b"o 0"}
+    else:
+        mine.done()
+        assert things(mine.root) == things(theirs.root)
+    mine.settled()
+    theirs.done()
+    assert things(mine.root) == things(theirs.root)
 
 
 def test_a_program_that_writes_on_into_what_is_replaced(

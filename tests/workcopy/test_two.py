@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dsg.scan import hashing
+from dsg.workcopy import local
 from dsg.workcopy.results import Undecided
 from tests.workcopy.copies import MOMENT, Copy, Thing, Things, things
 from tests.workcopy.memory import directory_in_memory
 from tests.workcopy.server import Server
 
+TICK = 0.005
+"""Seconds within which files may get one time."""
 PATHS = ("a", "b", "d/a", "d/b", "d", "e/f/g")
 steps = st.lists(
     st.tuples(
@@ -41,8 +45,10 @@ steps = st.lists(
 class World:
     """A server, two working copies, and a dictionary for each of the three."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, *, alike: bool) -> None:
+        """`alike`: all files get one time, and it is proved by their ctime that they were not touched."""
         self.server = server
+        self.alike = alike
         directory = server.directory
         self.copies = [Copy(self.server, directory / "ana", "ana"), Copy(self.server, directory / "bo", "bo")]
         self.copies[0].root.mkdir()
@@ -52,7 +58,7 @@ class World:
         self.head = things(self.copies[0].root)
         self.cached = [dict(self.head), dict(self.head)]
         self.versions: set[bytes | str] = {thing.content for thing in self.head.values()}
-        self.times = count(MOMENT + 1, 1_000_000)
+        self.times = repeat(MOMENT) if alike else count(MOMENT + 1, 1_000_000)
 
     def step(self, who: int, what: tuple[str, str, int]) -> None:
         kind, path, number = what
@@ -81,6 +87,8 @@ class World:
 
     def sync(self, who: int, word: str, *, faster: bool) -> None:
         copy, before = self.copies[who], things(self.copies[who].root)
+        if self.alike:
+            time.sleep(TICK)
         if faster:
             copy.remote.before_commit = lambda: self.other(1 - who)
         merged = self.merged(who, before)
@@ -149,14 +157,22 @@ def _nobody_writes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "QUIET", 0)
 
 
+@pytest.mark.parametrize("alike", [False, True])
 @settings(
     max_examples=1000 if os.environ.get("DSG_EXPLORE") else 30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps)
-def test_nothing_is_lost(make_server: Callable[[], Server], done: list[tuple[int, tuple[str, str, int]]]) -> None:
+def test_nothing_is_lost(
+    make_server: Callable[[], Server],
+    monkeypatch: pytest.MonkeyPatch,
+    alike: bool,
+    done: list[tuple[int, tuple[str, str, int]]],
+) -> None:
     server = make_server()
-    world = World(server)
+    if alike:
+        monkeypatch.setattr(local, "COARSE", 0)
+    world = World(server, alike=alike)
     for who, what in done:
         world.step(who, what)
     # In the end, all come together.

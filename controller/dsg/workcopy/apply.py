@@ -69,7 +69,7 @@ class Applier:
 
     def is_done(self, operation: Fetch) -> bool:
         """Tell whether what is to be fetched is in its place."""
-        return self._is(operation.path, operation.entry)
+        return self._has(operation.path, operation.entry)
 
     def content(self, digest: str) -> bytes:
         """Return where fetched content lies."""
@@ -121,7 +121,7 @@ class Applier:
     def _move(self, operation: Move) -> None:
         old, new = to_bytes(operation.path), to_bytes(operation.to)
         entry = operation.entry
-        if self._is(operation.to, entry):
+        if self._has(operation.to, entry):
             one, other = self._files.look(old), self._files.look(new)
             if one is not None and other is not None and os.path.samestat(one, other):
                 # Interrupted between link and unlink.
@@ -220,8 +220,17 @@ class Applier:
 
     # ---- how
 
-    def _is(self, path: str, what: Entry | Local) -> bool:
-        return self._files.holds(to_bytes(path), what, settled_before=self._settled)
+    def _is(self, path: str, seen: Entry | Local) -> bool:
+        """Tell whether what the plan saw at a path is still there: what was not touched since, is."""
+        return self._files.holds(to_bytes(path), seen, settled_before=self._settled)
+
+    def _has(self, path: str, wanted: Entry | Local) -> bool:
+        """Tell whether a path has what the plan wants there, by its content.
+
+        That a file was not touched since the scan says nothing here: the plan saw another there, which may have the
+        same size, time and mode.
+        """
+        return self._files.holds(to_bytes(path), wanted, settled_before=0)
 
     def _set_aside(self, old: Local, *, edited: bool) -> None:
         path = to_bytes(old.path)
