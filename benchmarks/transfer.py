@@ -247,12 +247,12 @@ def send(folder: Path, port: int, source: Path, stage: Path, basis: str | None) 
     scanned = time.perf_counter()
     with granted(folder, port, stage, "write") as connection:
         writer = Writer(connection)
-        writer.send_changes(encode_change(Place(state)) for state in states)
-        writer.send(
+        contents = (
             Outgoing(state.path, state.size, state.digest, opener(source / state.path), basis)
             for state in states
             if isinstance(state, FileState)
         )
+        writer.send(contents, None, (encode_change(Place(state)) for state in states))
         sent = time.perf_counter()
         writer.complete()
         done = time.perf_counter()

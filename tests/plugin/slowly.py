@@ -21,13 +21,13 @@ PAUSE = 0.15
 
 
 class Slow(Writer):
-    def send(self, contents: Iterable[Outgoing], tell: Any) -> None:
+    def send(self, contents: Iterable[Outgoing], tell: Any, changes: Iterable[bytes]) -> None:
         def slowly() -> Iterator[Outgoing]:
             for one in contents:
                 time.sleep(PAUSE)
                 yield one
 
-        super().send(slowly(), tell)
+        super().send(slowly(), tell, changes)
 
 
 def main() -> None:

@@ -70,12 +70,10 @@ class Node:
             raise self.raises
         return digest.encode()
 
-    def send_changes(self, lines: Iterable[bytes]) -> None:
-        self.sent += lines
-
-    def send(self, contents: Iterable[Outgoing], report: asks.Report) -> None:
+    def send(self, contents: Iterable[Outgoing], report: asks.Report, changes: Iterable[bytes]) -> None:
         if self.raises:
             raise self.raises
+        self.sent += changes
         for number, one in enumerate(contents, 1):
             with one.open() as file:
                 self.sent.append(file.read())
@@ -171,8 +169,8 @@ def test_a_commit_says_what_it_brings_and_waits_for_its_version(
 
     def send(sink: Sink) -> None:
         order.append("send")
-        sink.send_changes([b"change"])
-        sink.send([Outgoing("a", 3, "d" * 64, lambda: io.BytesIO(b"abc"))], lambda *done: order.append(f"told {done}"))
+        content = Outgoing("a", 3, "d" * 64, lambda: io.BytesIO(b"abc"))
+        sink.send([content], lambda *done: order.append(f"told {done}"), [b"change"])
         sink.complete()
 
     outcome = remote.commit(SYNC, note, send, lambda: order.append("committing"))
@@ -327,14 +325,14 @@ def test_a_cluster_that_is_away_for_a_moment_is_waited_for(
 def test_a_file_that_changed_is_told_as_the_working_copy_knows_it(remote: ClusterRemote, node: Node) -> None:
     node.raises = errors.SourceChanged("input/a")
     with pytest.raises(SourceChanged) as caught:
-        commit(remote, lambda sink: sink.send([], nothing))
+        commit(remote, lambda sink: sink.send([], nothing, []))
     assert caught.value.path == "input/a"
 
 
 def test_an_error_of_the_data_plane_is_a_remote_error(world: World, remote: ClusterRemote, node: Node) -> None:
     node.raises = errors.WrongServer("https://x", "another certificate")
     with pytest.raises(RemoteError) as caught:
-        commit(remote, lambda sink: sink.send([], nothing))
+        commit(remote, lambda sink: sink.send([], nothing, []))
     assert isinstance(caught.value, TransferFailed)
     assert caught.value.reason == "WrongServer"
     assert intents(world) == ["Abort"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,34 @@ def test_the_list_of_changes_arrives_and_what_is_wrong_with_one_is_told(
         assert caught.value.code == "bad-changes"
         assert (stage / ".dsg/incoming/changes").read_bytes() == b"".join(lines)
         assert writer.complete() == Completed(0, changes=True)
+
+
+def test_contents_and_changes_are_sent_side_by_side(
+    world: World, uid: str, identity: Identity, stage: Path, tmp_path: Path
+) -> None:
+    world.grant_writing(uid, identity, make_stage(stage))
+    path = tmp_path / "notes.txt"
+    path.write_bytes(b"notes")
+    lines = [encode_change(Gone(f"input/{number:05}")) for number in range(20_000)]
+    begun = threading.Event()
+
+    def changes() -> Iterator[bytes]:
+        begun.set()
+        yield from lines
+
+    def contents() -> Iterator[Outgoing]:
+        assert begun.wait(30)
+        yield outgoing(path)
+
+    with world.connect(uid, identity) as connection:
+        writer = Writer(connection)
+        writer.send(contents(), None, changes())
+        assert (stage / ".dsg/incoming/changes").read_bytes() == b"".join(lines)
+        with pytest.raises(Refused, match=r"line 2.*input/00000") as caught:
+            writer.send([outgoing(path)], None, [lines[1], lines[0]])
+        assert caught.value.code == "bad-changes"
+        assert writer.complete() == Completed(1, changes=True)
+    assert (stage / f".dsg/incoming/{digest_of(b'notes')}").read_bytes() == b"notes"
 
 
 @pytest.mark.parametrize("size", [1000, LARGE])

@@ -179,13 +179,11 @@ class Writer:
         self._owning = Owning(server.ground.target.spec.owner.uid, server.ground.target.spec.owner.gid, 0o755)
         self.sent: list[str] = []
 
-    def send_changes(self, lines: Iterable[bytes]) -> None:
-        content = b"".join(lines)
+    def send(self, contents: Iterable[Outgoing], tell: Tell, changes: Iterable[bytes]) -> None:
+        size = 0
+        content = b"".join(changes)
         with self._server.working() as ground:
             ground.trees.write(self._root, CHANGES, content, mode=0o600, owning=self._owning)
-
-    def send(self, contents: Iterable[Outgoing], tell: Tell) -> None:
-        size = 0
         for one in contents:
             with one.open() as file:
                 content = file.read()

@@ -172,8 +172,7 @@ class Growing:
                 sent[:] = files, size
                 self._watch(Progress(Phase.SENDING, files, size))
 
-            sink.send_changes(encode_change(change) for change in changes)
-            sink.send(self._outgoing(changes, wanted), tell)
+            sink.send(self._outgoing(changes, wanted), tell, map(encode_change, changes))
             sink.complete()
 
         outcome = self._remote.commit(request, refs.append, send, lambda: self._watch(Progress(Phase.COMMITTING)))

@@ -409,13 +409,9 @@ class _Sink:
         self._inner = inner
         self._traffic = traffic
 
-    def send_changes(self, lines: Iterable[bytes]) -> None:
+    def send(self, contents: Iterable[Outgoing], tell: Tell, changes: Iterable[bytes]) -> None:
         with _translated():
-            self._inner.send_changes(lines)
-
-    def send(self, contents: Iterable[Outgoing], tell: Tell) -> None:
-        with _translated():
-            self._inner.send(contents, _report(tell, self._traffic))
+            self._inner.send(contents, _report(tell, self._traffic), changes)
 
     def complete(self) -> None:
         with _translated():

@@ -97,8 +97,8 @@ def commit(
             sent[:] = files, size
             work.watch(Progress(results.Phase.SENDING, files, size, written.files, written.size))
 
-        sink.send_changes(encode_change(change) for change in written_changes(work.layout))
-        sink.send(_outgoing(work, found, prepared), tell)
+        lines = (encode_change(change) for change in written_changes(work.layout))
+        sink.send(_outgoing(work, found, prepared), tell, lines)
         sink.complete()
 
     def committing() -> None:

@@ -77,12 +77,11 @@ class VersionReader(NodeSource, Protocol):
 class Sink(Protocol):
     """An open transaction that takes content."""
 
-    def send_changes(self, lines: Iterable[bytes]) -> None:
-        """Send the list of changes (`dsg.manifests.changes`)."""
-        ...
+    def send(self, contents: Iterable[Outgoing], tell: Tell, changes: Iterable[bytes]) -> None:
+        """Send contents that the server has not yet, and the lines of the list of changes (`dsg.manifests.changes`).
 
-    def send(self, contents: Iterable[Outgoing], tell: Tell) -> None:
-        """Send what the server has not yet. Raises SourceChanged."""
+        The two are taken from side by side, in different threads. Raises SourceChanged.
+        """
         ...
 
     def complete(self) -> None:

@@ -82,12 +82,14 @@ class VersionReader(NodeSource, Protocol):
 class StageWriter(Protocol):
     """The stage of a transaction. Methods raise TransferError."""
 
-    def send_changes(self, lines: Iterable[bytes]) -> None:
-        """Send the list of changes, in place of one sent before (`dsg.manifests.changes`)."""
-        ...
+    def send(
+        self, contents: Iterable[Outgoing], report: Report | None = None, changes: Iterable[bytes] | None = None
+    ) -> None:
+        """Send contents, those only that the stage does not have. Raises SourceChanged.
 
-    def send(self, contents: Iterable[Outgoing], report: Report | None = None) -> None:
-        """Send contents, those only that the stage does not have. Raises SourceChanged."""
+        `changes`: lines of the list of changes (`dsg.manifests.changes`), which is sent beside them, in place of one
+        sent before. They are taken in another thread.
+        """
         ...
 
     def complete(self) -> Completed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from dsg.transfer.client.asks import Completed, Progress, Report
 from dsg.transfer.client.connection import PIECE, Body, Connection
@@ -39,8 +40,13 @@ class Writer:
 
             self._connection.ask("PUT", "changes", Body(size, pieces), long=True)
 
-    def send(self, contents: Iterable[Outgoing], report: Report | None = None) -> None:
-        """Send contents, those only that the stage does not have. Raises SourceChanged."""
+    def send(
+        self, contents: Iterable[Outgoing], report: Report | None = None, changes: Iterable[bytes] | None = None
+    ) -> None:
+        """Send contents, those only that the stage does not have, and beside them a list of changes.
+
+        Raises SourceChanged.
+        """
         sending = Sending(self._connection)
 
         def tick() -> None:
@@ -49,6 +55,8 @@ class Writer:
                 report(Progress(sending.files, sending.content, traffic.sent, traffic.received))
 
         with Crew(self._connection, tick) as crew:
+            if changes is not None:
+                crew.do(partial(self.send_changes, changes))
             for work in sending.shared_out(contents):
                 crew.do(work)
         tick()
