@@ -12,6 +12,7 @@ from typing import Any
 from lab.errors import LabError
 
 _TIMEOUT = 30.0
+_ENDED = "QEMU closed its control channel: it has ended, or ends now"
 
 
 class Monitor:
@@ -25,23 +26,30 @@ class Monitor:
         self.execute("qmp_capabilities")
 
     def _read(self) -> dict[str, Any]:
-        line = self._lines.readline()
+        try:
+            line = self._lines.readline()
+        except ConnectionError:
+            line = b""
         if not line:
-            raise LabError("QEMU closed its control channel: it has ended, or ends now")
+            raise LabError(_ENDED)
         message: dict[str, Any] = json.loads(line)
         return message
 
     def execute(self, command: str, descriptor: int | None = None, **arguments: object) -> Any:
         """Run one QMP command and return its answer; `descriptor` is passed along as an open file.
 
-        Underscores in argument names stand for the dashes of QMP. Raises `LabError` with QEMU's words when it refuses.
+        Underscores in argument names stand for the dashes of QMP. Raises `LabError` with QEMU's words when it refuses,
+        and when it has ended.
         """
         request = {"execute": command, "arguments": {k.replace("_", "-"): v for k, v in arguments.items()}}
         data = json.dumps(request).encode() + b"\n"
-        if descriptor is None:
-            self._channel.sendall(data)
-        else:
-            socket.send_fds(self._channel, [data], [descriptor])
+        try:
+            if descriptor is None:
+                self._channel.sendall(data)
+            else:
+                socket.send_fds(self._channel, [data], [descriptor])
+        except ConnectionError as error:
+            raise LabError(_ENDED) from error
         while True:
             message = self._read()
             if "event" in message:

@@ -150,6 +150,29 @@ def test_qmp_answers_events_and_refusals_are_told_apart(tmp_path: Path) -> None:
     assert qemu.requests[1] == {"execute": "query-status", "arguments": {"some-name": 1}}
 
 
+@pytest.mark.parametrize("unread", [False, True])
+def test_a_qemu_that_ends_is_told_as_that(tmp_path: Path, unread: bool) -> None:
+    path = tmp_path / "qmp.sock"
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def end() -> None:
+        channel, _ = server.accept()
+        with channel:
+            channel.sendall(b'{"QMP": {}}\n')
+            if not unread:
+                # Closed with a request that nobody has read, the connection is reset.
+                channel.recv(1 << 16)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    with pytest.raises(LabError, match="it has ended, or ends now"), monitor(path) as channel:
+        channel.execute("anything")
+    thread.join()
+    server.close()
+
+
 def test_qmp_works_in_a_folder_with_a_long_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ("x" * 120)
     folder.mkdir()
