@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +44,8 @@ from dsg.scan.scan import Scan
 from dsg.scan.scope import Scope
 from dsg.transfer.client import Connection, Endpoint, Identity, Outgoing, Reader, Wanted, Writer
 from dsg.transfer.grants import Grant, read_server, write_grant
+from dsg.workcopy.files import Files
+from dsg.workcopy.nearby import Nearby
 
 AUTHOR = "bench"
 TICK = os.sysconf("SC_CLK_TCK")
@@ -245,10 +248,11 @@ def send(folder: Path, port: int, source: Path, stage: Path, basis: str | None) 
     begun = time.perf_counter()
     states: list[State] = list(Scan(source, Scope(["input"])))
     scanned = time.perf_counter()
-    with granted(folder, port, stage, "write") as connection:
+    with granted(folder, port, stage, "write") as connection, ExitStack() as stack:
         writer = Writer(connection)
+        nearby = stack.enter_context(Nearby(stack.enter_context(Files(source))))
         contents = (
-            Outgoing(state.path, state.size, state.digest, opener(source / state.path), basis)
+            Outgoing(state.path, state.size, state.digest, partial(nearby.open, state.key), basis)
             for state in states
             if isinstance(state, FileState)
         )

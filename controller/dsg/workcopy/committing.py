@@ -22,6 +22,7 @@ from dsg.workcopy.errors import CommitStopped
 from dsg.workcopy.journal import Journal, Phase, as_renames, said
 from dsg.workcopy.layout import Layout
 from dsg.workcopy.local import Written, to_send, written_changes
+from dsg.workcopy.nearby import Nearby
 from dsg.workcopy.prepare import Prepared
 from dsg.workcopy.remote import (
     Committed,
@@ -98,7 +99,8 @@ def commit(
             work.watch(Progress(results.Phase.SENDING, files, size, written.files, written.size))
 
         lines = (encode_change(change) for change in written_changes(work.layout))
-        sink.send(_outgoing(work, found, prepared), tell, lines)
+        with Nearby(work.files) as nearby:
+            sink.send(_outgoing(work, nearby, found, prepared), tell, lines)
         sink.complete()
 
     def committing() -> None:
@@ -146,7 +148,7 @@ def _forget_what_never_was(work: UnderWay) -> None:
             work.drop_journal()
 
 
-def _outgoing(work: UnderWay, found: Plan, prepared: Prepared) -> Iterator[Outgoing]:
+def _outgoing(work: UnderWay, nearby: Nearby, found: Plan, prepared: Prepared) -> Iterator[Outgoing]:
     here = _Here(found.ruling)
     for change in written_changes(work.layout):
         state = to_send(change)
@@ -157,13 +159,13 @@ def _outgoing(work: UnderWay, found: Plan, prepared: Prepared) -> Iterator[Outgo
         if state.size >= store.LARGE and prepared.header is not None:
             known = tree.lookup(work.base, prepared.head, state.path)
             basis = state.path if known is not None else None
-        yield Outgoing(path, state.size, state.digest, _opener(work, path), basis)
+        yield Outgoing(path, state.size, state.digest, _opener(nearby, path), basis)
 
 
-def _opener(work: UnderWay, path: str) -> Callable[[], BinaryIO]:
+def _opener(nearby: Nearby, path: str) -> Callable[[], BinaryIO]:
     def opened() -> BinaryIO:
         try:
-            return work.files.open(to_bytes(path))
+            return nearby.open(to_bytes(path))
         except OSError as error:
             if error.errno in _ANOTHER:
                 raise SourceChanged(path) from None
