@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dsg.reconcile.access import CERTAIN_AFTER
+from dsg.api.access import CERTAIN_AFTER
 from tests.e2e.cluster import NAMESPACE, Cluster, repository
 from tests.e2e.test_e2e_researchers import Researcher, _strike, plane
 from tests.migration.adopting import tree

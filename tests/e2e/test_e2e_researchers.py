@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dsg.reconcile.access import CERTAIN_AFTER
+from dsg.api.access import CERTAIN_AFTER
 from lab.binaries import kubectl
 from tests.e2e.cluster import NAMESPACE, Cluster, Objects, repository, wait
 from tests.e2e.conftest import SLOW, environment

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dsg.reconcile.access import CERTAIN_AFTER
+from dsg.api.access import CERTAIN_AFTER
 from lab.node import PYTHON
 from tests.e2e.cluster import NAMESPACE, Cluster, repository, wait
 from tests.e2e.test_e2e_telemetry import all_spans

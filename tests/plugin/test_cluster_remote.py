@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dsg.api import access
 from dsg.api.synctransaction import Endpoint as StatusEndpoint
 from dsg.api.synctransaction import SyncTransactionStatus
 from dsg.plugin import cluster_remote, transaction
@@ -119,6 +121,22 @@ def commit(remote: ClusterRemote, send: Callable[[Sink], None] = nothing, reques
 
 def intents(world: World) -> list[str]:
     return [one["spec"]["intent"] for one in world.transactions()]
+
+
+def test_who_comes_by_a_group_waits_until_it_counts(
+    world: World, remote: ClusterRemote, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "CERTAIN_AFTER", timedelta(seconds=1))
+    monkeypatch.setattr(cluster_remote, "_BESIDE", 0.0)
+    since = datetime.now(UTC)
+    young = repository(head=1)
+    young["metadata"]["creationTimestamp"] = since.isoformat()
+    young["spec"]["access"] = {"writers": {"groups": ["researchers"]}}
+    world.put(young)
+    commit(remote)
+    assert datetime.now(UTC) >= since + timedelta(seconds=1)
+    assert len(world.transactions()) == 1
+    assert "Repository justice was just made; waiting 1 s until groups of users count" in told
 
 
 # --- looking

@@ -1,7 +1,7 @@
 """The ValidatingAdmissionPolicies that come with the CRDs: who may open a transaction, and in whose name.
 
 Only the API server knows who sends a request and which groups they are in, so this is where it is checked
-(Kubernetes: ValidatingAdmissionPolicy, v1 since 1.30). The operator checks again what it can (dsg.reconcile.access).
+(Kubernetes: ValidatingAdmissionPolicy, v1 since 1.30). The operator checks again what it can (dsg.api.access).
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dsg.api import repository as api
+from dsg.api.access import seconds_until_certain
 from dsg.api.sizes import to_bytes
 from dsg.api.synctransaction import Changes, SyncTransaction
 from dsg.manifests.entries import version_number
@@ -61,6 +62,8 @@ REPOSITORY = "repositories.dsg.hrdag.org"
 _SETTLING = 15.0
 """Seconds within which a Repository's status follows a commit."""
 _PAUSE = 0.1
+_BESIDE = 1.0
+"""Seconds that clocks may differ by."""
 _LATE = 1.0
 """Seconds between two looks for a transaction that may still come about."""
 
@@ -274,6 +277,7 @@ class ClusterRemote:
         changes: Changes | None = None,
     ) -> Opening:
         found = self._object or self._look()
+        self._wait_until_certain(found, operation)
         return Opening(
             repository=self.name,
             node=found.spec.storage.node,
@@ -287,6 +291,18 @@ class ClusterRemote:
             restore=restore,
             changes=changes,
         )
+
+    def _wait_until_certain(self, found: api.Repository, operation: Operation) -> None:
+        """Wait while the Repository is so young that the groups of who asks would not count (`dsg.api.access`)."""
+        try:
+            since = _moment(found.metadata.creation_timestamp)
+        except ValueError:
+            return
+        left = seconds_until_certain(found.spec, since, self.author(), operation, datetime.now(UTC))
+        if left > 0:
+            self._tell(f"Repository {self.name} was just made; waiting {left:.0f} s until groups of users count")
+            # The API server's clock need not be ours to the second.
+            time.sleep(left + _BESIDE)
 
     def _outcome(self, state: State) -> Outcome:
         if state.phase == "Committed" and state.status.version is not None:

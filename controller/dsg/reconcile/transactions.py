@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 import structlog
 from opentelemetry import trace
 
+from dsg.api import access
 from dsg.api.durations import seconds
 from dsg.api.reasons import REPOSITORY, TRANSACTION, ConditionType
 from dsg.api.repository import Repository
@@ -26,7 +27,7 @@ from dsg.audit.auditor import Audit, NoAudit
 from dsg.audit.errors import AuditError
 from dsg.manifests.history import HistoryError
 from dsg.manifests.nodes import NodeError, NodeMissing
-from dsg.reconcile import access, audit_entries, failures, transaction_status
+from dsg.reconcile import audit_entries, failures, transaction_status
 from dsg.reconcile.cluster import Cluster, ClusterError, Conflict, Gone, Key, Raw
 from dsg.reconcile.data_plane import Admission, DataPlane, DataPlaneError
 from dsg.reconcile.keeping import ENDS, Keeping, over
@@ -432,7 +433,8 @@ class Transactions:
             text = f"the repository is on node {node}, the transaction names {work.model.spec.node}"
             return Report("Failed", "WrongNode", text)
         since, opened = (_time(obj["metadata"]["creationTimestamp"]) for obj in (work.repository, work.obj))
-        refusal = access.refusal(work.target.spec, since, work.model.spec, opened)
+        asked = work.model.spec
+        refusal = access.refusal(work.target.spec, since, asked.author, asked.operation, opened)
         return Report("Failed", "AccessDenied", f"{refusal}. Nothing was committed") if refusal is not None else None
 
     def _not_now(self, key: Key, obj: Raw, model: SyncTransaction, report: Report) -> float | None:

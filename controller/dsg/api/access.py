@@ -11,7 +11,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from dsg.api.repository import Access, RepositorySpec, Subjects
-from dsg.api.synctransaction import SyncTransactionSpec
 
 CERTAIN_AFTER = timedelta(seconds=10)
 """How much younger than its Repository a transaction must be to have been checked against it: creation times are whole
@@ -19,28 +18,37 @@ seconds, and the API server hears of a new Repository a moment later than it sto
 """
 
 
-def refusal(
-    repository: RepositorySpec, since: datetime, transaction: SyncTransactionSpec, opened: datetime
-) -> str | None:
-    """Return why the author may not make this transaction; None when they may, or may by a group.
+def refusal(repository: RepositorySpec, since: datetime, author: str, operation: str, opened: datetime) -> str | None:
+    """Return why an author may not make a transaction; None when they may, or may by a group.
 
-    `since` and `opened` are the creation times of the two objects.
+    `since` and `opened` are the creation times of Repository and transaction.
     """
     access = repository.access
     if access is None:
         return None
-    admitted = [subjects for subjects in _admitted(access, transaction.operation) if subjects is not None]
-    if any(transaction.author in subjects.users for subjects in admitted):
+    admitted = [subjects for subjects in _admitted(access, operation) if subjects is not None]
+    if any(author in subjects.users for subjects in admitted):
         return None
     if any(subjects.groups for subjects in admitted):
         if opened >= since + CERTAIN_AFTER:
             return None
         return (
             f"opened before, or within {CERTAIN_AFTER.seconds} s of, the creation of the Repository, when the groups "
-            f"of {transaction.author} could not be checked; open a new one"
+            f"of {author} could not be checked; open a new one"
         )
-    needed = _NEEDED[transaction.operation]
-    return f"{transaction.author} is not among the {needed} of the repository (spec.access); ask who administers it"
+    needed = _NEEDED[operation]
+    return f"{author} is not among the {needed} of the repository (spec.access); ask who administers it"
+
+
+def seconds_until_certain(
+    repository: RepositorySpec, since: datetime, author: str, operation: str, now: datetime
+) -> float:
+    """Return how long a client does well to wait with a transaction; 0 where that changes nothing."""
+    early, late = (refusal(repository, since, author, operation, at) for at in (now, since + CERTAIN_AFTER))
+    if early is None or late is not None:
+        return 0.0
+    # A clock that is behind is not waited for.
+    return min(since + CERTAIN_AFTER - now, CERTAIN_AFTER).total_seconds()
 
 
 _NEEDED = {

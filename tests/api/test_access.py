@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from dsg.api.access import CERTAIN_AFTER, refusal, seconds_until_certain
 from dsg.api.load import parse_object
 from dsg.api.repository import Repository
 from dsg.api.synctransaction import SyncTransaction
-from dsg.reconcile.access import CERTAIN_AFTER, refusal
 from tests.reconcile.specs import repository
 from tests.reconcile.test_transactions import FIRST, transaction
 
@@ -30,7 +30,7 @@ def refused(
     asked = parse_object(transaction("t", operation, author=author, **content))
     assert isinstance(model, Repository)
     assert isinstance(asked, SyncTransaction)
-    return refusal(model.spec, SINCE, asked.spec, opened)
+    return refusal(model.spec, SINCE, asked.spec.author, asked.spec.operation, opened)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,20 @@ def test_groups_do_not_count_where_nobody_can_have_checked_them() -> None:
         assert found is not None
         assert "could not be checked" in found
         assert refused({"writers": PEOPLE}, "ana", early) is None
+
+
+def test_a_client_waits_where_that_makes_its_groups_count() -> None:
+    raw = repository()
+    raw["spec"]["access"] = {"writers": PEOPLE}
+    model = parse_object(raw)
+    assert isinstance(model, Repository)
+
+    def left(author: str, seconds: float, operation: str = "Sync") -> float:
+        return seconds_until_certain(model.spec, SINCE, author, operation, SINCE + timedelta(seconds=seconds))
+
+    assert left("bob", 0) == CERTAIN_AFTER.seconds
+    assert left("bob", 9.5) == 0.5
+    assert left("bob", 10) == left("bob", 1e6) == 0
+    assert left("bob", -3600) == CERTAIN_AFTER.seconds, "a clock that is behind is not waited for"
+    assert left("ana", 0) == 0, "named, and known by name"
+    assert left("bob", 0, "Restore") == 0, "no group may"
