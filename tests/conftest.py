@@ -5,8 +5,6 @@ import os
 import pytest
 from hypothesis import settings
 
-from tests.lots import asked_for as lots_asked_for
-
 # A busy machine is no failure: examples may take as long as they take. They are the same every time, so what passes
 # on one machine passes on another; `make explore` looks at new ones.
 settings.register_profile("same", deadline=None, derandomize=True)
@@ -31,5 +29,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take what `lab.tier` asks for."""
     if os.environ.get("DSG_TELL_AT_ONCE"):
         config.pluginmanager.register(_ToldAtOnce(config))
-    if (lots := lots_asked_for()) is not None:
-        config.pluginmanager.register(lots)
+    if os.environ.get("DSG_LOT_UNTIL"):
+        # Not in guests, which get of the tests what they run.
+        from tests.lots import asked_for
+
+        config.pluginmanager.register(asked_for())

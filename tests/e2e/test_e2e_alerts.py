@@ -45,7 +45,7 @@ from tests.e2e.test_e2e_researchers import Researcher
 from tests.operations.promtool import Pages, Scenario, judge
 from tests.operations.test_rules import HOLD
 
-pytestmark = [pytest.mark.lab, pytest.mark.lot]
+pytestmark = pytest.mark.lab
 
 HALF = f"/var/tmp/{SHELF}-2"
 SINGLE, BRIM = "single", "brim"
