@@ -137,6 +137,7 @@ def test_a_file_that_is_open_for_writing_but_left_alone_is_scanned(tmp_path: Pat
         assert list(Scan(tmp_path, Scope(["*"]))) == everything(tmp_path)
 
 
+@pytest.mark.usefixtures("small")
 def test_ending_early_keeps_what_was_done_and_what_was_known(tmp_path: Path) -> None:
     root, cache = tmp_path / "root", tmp_path / "cache"
     root.mkdir()

@@ -10,8 +10,9 @@ import resource
 import stat
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +27,17 @@ from dsg.api.repository import Ignore
 from dsg.manifests.codec import verify, write
 from dsg.manifests.entries import FileState, State
 from dsg.manifests.header import Commit
+from dsg.scan import scan as module
 from dsg.scan.cache import YOUNG
-from dsg.scan.hashing import PARALLEL, WHOLE
-from dsg.scan.problems import Kind, ScanFailed
+from dsg.scan.hashing import PARALLEL, WHOLE, Hashed, Hasher
+from dsg.scan.problems import Kind, Problem, ScanFailed
 from dsg.scan.scan import Progress, Scan
 from dsg.scan.scope import Scope
+from dsg.scan.walk import Found
 from tests.scan import oracle
 from tests.scan.oracle import SETTLED, everything, scan, settle, tree, trees, unprivileged
+
+pytestmark = pytest.mark.usefixtures("small")
 
 ignores = st.builds(
     Ignore,
@@ -190,6 +195,51 @@ def test_sizes_at_which_the_way_of_reading_changes(tmp_path: Path) -> None:
         file.truncate(10 * WHOLE)
     for threads in (1, 3):
         assert list(Scan(tmp_path, Scope(["*"]), threads=threads)) == everything(tmp_path)
+
+
+class Hashers:
+    """Which threads hash, and how long each file takes to come."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        self.threads: list[int] = []
+        monkeypatch.setattr(Hasher, "hash", self._noted(Hasher.hash))
+
+    def _noted(self, real: Callable[[Hasher, Found], Hashed | Problem]) -> Callable[[Hasher, Found], Hashed | Problem]:
+        def noted(hasher: Hasher, found: Found) -> Hashed | Problem:
+            self.threads.append(threading.get_ident())
+            time.sleep(self.seconds)
+            return real(hasher, found)
+
+        return noted
+
+
+def small_files(folder: Path, count: int) -> None:
+    for number in range(count):
+        (folder / f"{number:04}").write_text(str(number))
+    time.sleep(1.1)
+
+
+def test_small_files_that_come_at_once_are_hashed_without_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    small_files(tmp_path, 500)
+    hashers = Hashers(monkeypatch)
+    # However busy this machine is.
+    monkeypatch.setattr(module, "_TOLERATED", 60.0)
+    assert list(Scan(tmp_path, Scope(["*"]), threads=2)) == everything(tmp_path)
+    assert (threading.get_ident() in hashers.threads) is (small > 0)
+    assert len(set(hashers.threads)) == 1 or small < 0
+
+
+def test_small_files_that_are_slow_to_come_are_shared_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: int
+) -> None:
+    small_files(tmp_path, 600)
+    hashers = Hashers(monkeypatch)
+    hashers.seconds = 0.001
+    assert list(Scan(tmp_path, Scope(["*"]), threads=3)) == everything(tmp_path)
+    assert hashers.threads.count(threading.get_ident()) == (module.SLOTS if small > 0 else 0)
 
 
 def test_few_open_files_are_enough(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,7 +30,16 @@ AHEAD = 2
 """Groups in flight for each thread. Bounds memory and open directories: macOS lets a process have 256 open files."""
 MAX_THREADS = 8
 """Threads at most, unless told otherwise: disks answer no faster, and Python runs one at a time."""
+SMALL = 1 << 20
+"""Bytes of a group up to which its files cost more in Python than in the kernel. Threads would wait for each other
+then, and each time that costs more than a read of what is in memory: on two processors, two of them took half as much
+time again as none.
+"""
+SHARED_OUT = 64
+"""Groups that are shared out among threads, small or not, once the storage has made a scan wait."""
 _TICK = 0.1
+_TOLERATED = 0.001
+"""Seconds of waiting for a group that say nothing: another process may have had the processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +123,10 @@ class Scan:
         """Prepare a scan of the directory `root`.
 
         `cache`: file of the stat cache, hidden or outside the root; its directory must exist. `threads`: how many read
-        and hash (default: the processors this process may use, at most 8). `progress` is called in the thread that
-        iterates, about ten times a second while it waits and once for each group of entries. `folder` (default: the
-        system's) takes temporary files. `young`: nanoseconds before the scan within which a change of a
-        file keeps it out of the cache, because the next change may not show in its times.
+        and hash what is large or slow to come (default: the processors this process may use, at most 8). `progress` is
+        called in the thread that iterates, about ten times a second while it waits and once for each group of entries.
+        `folder` (default: the system's) takes temporary files. `young`: nanoseconds before the scan within which a
+        change of a file keeps it out of the cache, because the next change may not show in its times.
         """
         if threads is not None and threads < 1:
             raise ValueError(f"a scan needs at least one thread, not {threads}")
@@ -130,6 +140,7 @@ class Scan:
         self._problems = Problems()
         self._hasher = Hasher(parallel=self._threads > 1)
         self._files = self._links = self._size = self._cached = 0
+        self._to_share_out = 0
         self._walk: Walk | None = None
         self._started = self._ended = False
 
@@ -217,11 +228,23 @@ class Scan:
 
     def _send(self, group: _Group, pool: ThreadPoolExecutor, pending: deque[_Group]) -> None:
         if group.misses:
-            group.future = pool.submit(self._hash, group)
+            if group.size <= SMALL and self._to_share_out <= 0:
+                self._hash_here(group)
+            else:
+                self._to_share_out -= 1
+                group.future = pool.submit(self._hash, group)
         pending.append(group)
 
+    def _hash_here(self, group: _Group) -> None:
+        """Hash the files of a small group in this thread. Where it mostly waits, threads do the next ones."""
+        began, worked = time.perf_counter(), time.thread_time()
+        self._hash(group)
+        worked = time.thread_time() - worked
+        if time.perf_counter() - began > 2 * worked + _TOLERATED:
+            self._to_share_out = SHARED_OUT
+
     def _hash(self, group: _Group) -> None:
-        """Hash the files of a group, in a thread."""
+        """Hash the files of a group."""
         for slot in group.slots:
             if self._hasher.stopped.is_set():
                 return

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from dsg.manifests.changes import ChangeError, read_changes
 from dsg.manifests.lines import MAX_LINE
+from dsg.transfer.convoy import in_turn
 from dsg.transfer.problems import Code
 from dsg.transfer.server.errors import Refusal, file_work
 from dsg.transfer.server.incoming import CHANGES, Incoming, Part
@@ -73,7 +74,7 @@ class ChangesReceiver:
 
     def feed(self, data: bytes) -> None:
         """Take the next piece. Raises Refusal."""
-        with _told():
+        with _told(), in_turn():
             self._validator.feed(data)
         self._part.reserve(len(data))
         with file_work("store the list of changes"):

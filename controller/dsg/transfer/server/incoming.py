@@ -11,7 +11,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 
 from blake3 import blake3
@@ -19,6 +19,7 @@ from blake3 import blake3
 from dsg.storage import confined
 from dsg.storage.local_trees import LocalTrees
 from dsg.storage.trees import OWN_DIRECTORY
+from dsg.transfer.convoy import in_turn
 from dsg.transfer.grants import Grant
 from dsg.transfer.problems import Code
 from dsg.transfer.server.errors import Refusal, file_work
@@ -237,6 +238,10 @@ class ContentReceiver:
 
     def feed(self, data: bytes) -> None:
         """Take the next piece of the body. Raises Refusal."""
+        with nullcontext() if self._large is not None else in_turn():
+            self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
         if self._large is not None:
             data = self._take(memoryview(data))
         self._held += data

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from dsg.transfer.convoy import in_turn
 from dsg.transfer.grants import Grant
 from dsg.transfer.server import incoming, large
 from dsg.transfer.server.changes import ChangesReceiver
@@ -49,7 +50,7 @@ async def missing(plane: Plane, exchange: Exchange, grant: Grant) -> web.StreamR
 
 
 def _lacking(stage: Incoming, digests: list[str]) -> list[str]:
-    with file_work("look for contents"):
+    with in_turn(), file_work("look for contents"):
         stage.remove_left_over()
         return [digest for digest in digests if stage.size_of(digest) is None]
 
