@@ -24,8 +24,8 @@ _CLUSTER, _NODES = "tests/e2e", "tests/onzfs"
 _MINUTES = 36.0
 _SHARES = {"cluster": 0.7, "nodes": 0.3}
 """What of the time is whose, after which nothing that is left to lots begins."""
-_TOLD = re.compile(r"(E  |FAILED |ERROR )")
-_MOST_TOLD = 60
+_WHY, _FAILED = re.compile(r"E  "), re.compile(r"(FAILED|ERROR) ")
+_MOST_TOLD = 40
 _PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "-v", "--tb=short", "--durations=25")
 
 
@@ -38,8 +38,10 @@ class Part:
     minutes: float = 0.0
     """What is left to lots begins in so many minutes only."""
     process: subprocess.Popen[str] | None = None
-    told: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
-    """The last lines that say what failed."""
+    why: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
+    """The last lines that say why something failed."""
+    failed: deque[str] = field(default_factory=lambda: deque(maxlen=_MOST_TOLD))
+    """Those that name what failed."""
 
     def start(self) -> threading.Thread:
         """Begin; the thread ends with it."""
@@ -66,8 +68,9 @@ class Part:
         assert self.process is not None and self.process.stdout is not None
         began = time.monotonic()
         for line in self.process.stdout:
-            if _TOLD.match(line):
-                self.told.append(line)
+            for pattern, lines in ((_WHY, self.why), (_FAILED, self.failed)):
+                if pattern.match(line):
+                    lines.append(line)
             passed = int(time.monotonic() - began)
             print(f"{passed // 60:3}:{passed % 60:02} {self.name:7} | {line}", end="", flush=True)
         self.process.wait()
@@ -115,9 +118,10 @@ def main() -> int:
             part.start().join()
     codes = {part.name: part.code for part in every}
     say(f"all have ended after {duration(time.monotonic() - begin)}; exit codes of pytest: {codes}")
-    for part in every:
-        if part.code != 0:
-            print("".join(f"{part.name} | {line}" for line in part.told), end="", flush=True)
+    # Names come last, where they are seen also by who sees only the end.
+    why = [f"{part.name} | {line}" for part in every for line in part.why]
+    failed = [f"{part.name} | {line}" for part in every for line in part.failed]
+    print("".join(why + failed), end="", flush=True)
     return 0 if set(codes.values()) == {0} else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,26 @@ def test_a_part_shows_each_line_with_its_name_and_keeps_what_failed_for_the_end(
     assert part.code == 1
     assert all(" some    | " in line for line in lines)
     assert any("said" in line for line in lines)
-    told = "".join(part.told)
-    assert "assert 1 == 2" in told
-    assert "FAILED" in told and "test_bad" in told and "test_good" not in told
+    assert any("assert 1 == 2" in line for line in part.why)
+    (failed,) = part.failed
+    assert "test_some.py::test_bad" in failed
+
+
+def test_at_the_end_it_names_what_failed_in_any_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for name, line in (("one", "assert 1 == 2"), ("two", "pass"), ("three", "assert 3 == 4")):
+        file = tmp_path / f"test_{name}.py"
+        file.write_text(f"def test_{name}():\n    {line}\n")
+        made.append(tier.Part(name, (str(file),)))
+    monkeypatch.setattr(tier, "parts", lambda _minutes: tuple(made))
+    monkeypatch.setattr(sys, "argv", ["tier"])
+    assert tier.main() == 1
+    *_, why_one, why_three, one, three = capfd.readouterr().out.splitlines()
+    assert why_one.startswith("one | E ") and why_three.startswith("three | E ")
+    assert one.startswith("one | FAILED") and "test_one" in one
+    assert three.startswith("three | FAILED") and "test_three" in three
 
 
 def test_a_part_that_is_stopped_ends_as_by_ctrl_c(tmp_path: Path) -> None:
