@@ -38,7 +38,7 @@ $(DEMO): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(DATA)
 	@touch $(DEMO)
 
-test: check unit ## static checks and all tests that need no lab (7 to 10 minutes on two processors)
+test: check unit ## static checks and all tests that need no lab (5 to 10 minutes on two processors)
 
 check: $(STAMP) ## types, lint, import rules, generated files
 	$(BIN)/ruff format --check .
