@@ -137,14 +137,9 @@ class Scraped:
 
     def open(self, name: str, of: str, operation: str, content: Mapping[str, str], **spec: Any) -> None:
         """Ask for a transaction."""
-        self.open_all([name], of, operation, content, **spec)
-
-    def open_all(self, names: Sequence[str], of: str, operation: str, content: Mapping[str, str], **spec: Any) -> None:
-        """Ask for several of a kind at once."""
         made = {path: text.encode() for path, text in content.items()}
-        ref = {"name": of}
-        objects = [transaction(one, operation, content=made, repositoryRef=ref, node=NODE, **spec) for one in names]
-        self.cluster.apply(*objects, user="alice")
+        obj = transaction(name, operation, content=made, repositoryRef={"name": of}, node=NODE, **spec)
+        self.cluster.apply(obj, user="alice")
 
     def phase(self, name: str) -> str:
         return str((self.cluster.get(name, "synctransaction").get("status") or {}).get("phase"))
