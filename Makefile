@@ -38,7 +38,8 @@ $(DEMO): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(DATA)
 	@touch $(DEMO)
 
-test: check unit ## static checks and all tests that need no lab (5 to 10 minutes on two processors)
+test: $(STAMP) ## static checks, and beside them all tests that need no lab (5 to 10 minutes on two processors)
+	@$(MAKE) --no-print-directory -j2 check unit
 
 check: $(STAMP) ## types, lint, import rules, generated files
 	$(BIN)/ruff format --check .
