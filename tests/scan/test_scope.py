@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import FrameType
 from typing import Any
@@ -64,12 +65,15 @@ def _steps(scope: Scope, path: str) -> int:
         count += event == "opcode"
         return trace
 
+    # Others have functions called at each collection (gc.callbacks), which would be counted.
+    gc.disable()
     before = sys.gettrace()
     sys.settrace(trace)
     try:
         scope.covers(path)
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 
