@@ -11,11 +11,13 @@ import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 OF = 3
 """One of so many of a file's tests that are marked themselves is drawn, and at least one."""
+_LEFT_OUT = "dsg_left_out"
 LEFT_OUT = "left out for want of time; `make soak` leaves out nothing"
 
 
@@ -26,6 +28,7 @@ class Lots:
         self.until = until
         self._seed = seed
         self._begun: dict[Path, bool] = {}
+        self._left_out: list[str] = []
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Order the files, and deselect what the lot does not fall on."""
@@ -35,9 +38,19 @@ class Lots:
         ranks = {path: chance.random() for path in sorted({item.path for item in kept if of_file(item)})}
         items[:] = sorted(kept, key=lambda item: ranks.get(item.path, -1.0))
         config.hook.pytest_deselected(items=out)
-        terminal = config.pluginmanager.get_plugin("terminalreporter")
-        if out and terminal is not None:
-            terminal.write_line(f"\nleft out by lot: {', '.join(item.nodeid for item in out)}")
+        self._left_out = [item.nodeid for item in out]
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[_LEFT_OUT] = self._left_out
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over from a worker of xdist what it left out; all of them leave out the same."""
+        self._left_out = getattr(node, "workeroutput", {}).get(_LEFT_OUT, self._left_out)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Name what the lot did not fall on; what would have begun too late, pytest names as skipped."""
+        for name in self._left_out:
+            terminalreporter.write_line(f"left out by lot: {name}")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

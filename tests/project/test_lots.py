@@ -55,16 +55,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, until: float | None, seed: int = 7) -> tuple[list[str], list[str], str]:
+def run(folder: Path, until: float | None, seed: int = 7, *more: str) -> tuple[list[str], list[str], str]:
     """Return the names of tests that passed, in their order, of those that were skipped, and all that was said."""
     environment = {**os.environ, "PYTHONPATH": str(TREE)}
     environment |= {"DSG_LOT_UNTIL": str(until), "DSG_LOT_SEED": str(seed)} if until is not None else {}
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *more]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     told = re.findall(r"^(test_\w+)\.py::(\S+) (PASSED|SKIPPED)", done.stdout, re.MULTILINE)
-    assert told, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     named = {word: [f"{file}::{test}" for file, test, how in told if how == word] for word in ("PASSED", "SKIPPED")}
     return named["PASSED"], named["SKIPPED"], done.stdout
 
@@ -78,8 +78,12 @@ def test_with_time_a_share_is_drawn_and_what_must_run_comes_first(folder: Path) 
         assert len([name for name in passed if name.startswith(f"{file}::test_alone")]) == 2, said
         assert f"{file}::test_of_the_file" in passed
     assert "::test_soak" not in "".join(passed)
-    left_out = next(line for line in said.splitlines() if line.startswith("left out by lot"))
-    assert left_out.count("::test_alone[") == 8 and left_out.count("::test_soak") == 2
+    left_out = [line for line in said.splitlines() if line.startswith("left out by lot")]
+    assert sum("::test_alone[" in line for line in left_out) == 8
+    assert sum("::test_soak" in line for line in left_out) == 2
+    assert len(left_out) == 10
+    side_by_side = run(folder, time.time() + 600, 7, "-n", "2")[2]
+    assert [line for line in side_by_side.splitlines() if line.startswith("left out by lot")] == left_out
 
 
 def test_another_lot_draws_others(folder: Path) -> None:

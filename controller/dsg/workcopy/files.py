@@ -80,16 +80,7 @@ class Files:
     def open(self, path: bytes) -> BinaryIO:
         """Open a regular file for reading; OSError for anything else."""
         with self.parent(path) as (above, name):
-            descriptor = open_file(name, above)
-        try:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            if regular:
-                return os.fdopen(descriptor, "rb")
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", os.fsdecode(path))
+            return regular_file(open_file(name, above), path)
 
     def digest(self, path: bytes) -> str:
         """Return the BLAKE3 of a regular file."""
@@ -221,6 +212,18 @@ class Files:
                     waiting.append(below)
                 else:
                     yield below
+
+
+def regular_file(descriptor: int, path: bytes, *, buffering: int = -1) -> BinaryIO:
+    """Take an open regular file for reading, buffered as by open(); OSError, and it is closed, for anything else."""
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb", buffering)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "is no regular file", os.fsdecode(path))
 
 
 def set_attributes(descriptor: int, mode: int, mtime: int) -> None:

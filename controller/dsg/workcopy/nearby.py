@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import threading
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from dsg.scan.listing import open_below, open_file
-from dsg.workcopy.files import Files
+from dsg.workcopy.files import Files, regular_file
 
 
 class Nearby:
@@ -37,15 +35,7 @@ class Nearby:
     def open(self, path: bytes) -> BinaryIO:
         """Open a file for reading, unbuffered; OSError for anything else."""
         above, _, name = path.rpartition(b"/")
-        descriptor = open_file(name, self._directory(above))
-        try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return os.fdopen(descriptor, "rb", buffering=0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no regular file", os.fsdecode(path))
+        return regular_file(open_file(name, self._directory(above)), path, buffering=0)
 
     def _directory(self, path: bytes) -> int:
         thread = threading.get_ident()
